@@ -1,0 +1,1 @@
+//! The stores that ship with the crate. Each serves as any tier.

@@ -1,0 +1,36 @@
+//! Every bound of the library, named, with its default.
+
+use std::time::Duration;
+
+/// Entries of the default L1.
+pub const L1_ENTRIES: u64 = 2_000;
+/// Entries of a `DashMap` tier made by [`DashMapCache::new`](crate::backends::DashMapCache::new).
+pub const DASHMAP_ENTRIES: usize = 100_000;
+/// TTL of [`CacheBackend::set`](crate::traits::CacheBackend::set) and of [`CacheStrategy::Default`](crate::CacheStrategy::Default).
+pub const TTL: Duration = Duration::from_secs(300);
+/// TTL of a promoted copy whose source cannot tell how long it still lives.
+pub const PROMOTED_TTL: Duration = Duration::from_secs(300);
+/// One hit in this many is promoted.
+pub const PROMOTION_FREQUENCY: usize = 10;
+/// Longest value a cache stores, in bytes.
+pub const MAX_VALUE_BYTES: usize = 8 * 1024 * 1024;
+/// Longest key, in bytes.
+pub const MAX_KEY_BYTES: usize = 64 * 1024;
+/// Shards of the table of operations in flight.
+pub const IN_FLIGHT_SHARDS: usize = 64;
+/// Longest time one operation of one tier may take.
+pub const TIER_BUDGET: Duration = Duration::from_millis(1_000);
+/// How long a tier that failed is left alone before one operation tries it again.
+pub const BREAKER_WINDOW: Duration = Duration::from_millis(200);
+/// Longest time one attempt to connect to a server may take.
+pub const CONNECT_BUDGET: Duration = Duration::from_millis(1_000);
+/// First pause between attempts to connect; doubled and jittered up to [`RECONNECT_PAUSE_MAX`].
+pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
+/// Longest pause between attempts to connect. There is no last attempt.
+pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Keys asked of one SCAN.
+pub const SCAN_BATCH: usize = 1_000;
+/// Keys of one UNLINK, and of one MGET.
+pub const KEY_CHUNK: usize = 500;
+/// Longest time a blocking read of a stream may wait, in milliseconds.
+pub const STREAM_BLOCK_MAX: usize = 24 * 60 * 60 * 1_000;

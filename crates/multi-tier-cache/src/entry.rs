@@ -1,0 +1,118 @@
+//! What a tier inside the process holds: a value as bytes, as a decoded object, or both, and its deadline.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::{Clock, Moment};
+use crate::error::CacheResult;
+
+/// A decoded value whose type only its users know.
+pub(crate) type Object = Arc<dyn Any + Send + Sync>;
+/// Makes the bytes of an [`Object`].
+pub(crate) type Encode = Arc<dyn Fn(&Object) -> CacheResult<Bytes> + Send + Sync>;
+
+/// A cached value and the moment it expires.
+///
+/// Cheap to clone: the value is shared. Its bytes and its decoded form are each made at most once.
+#[derive(Clone)]
+pub struct Entry {
+    body: Body,
+    expires: Moment,
+}
+
+#[derive(Clone)]
+enum Body {
+    Bytes(Bytes),
+    Shared(Arc<Shared>),
+}
+
+struct Shared {
+    bytes: OnceLock<CacheResult<Bytes>>,
+    object: Object,
+    encode: Option<Encode>,
+}
+
+impl Entry {
+    /// An entry of opaque bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: Bytes, expires: Moment) -> Self {
+        Self { body: Body::Bytes(bytes), expires }
+    }
+
+    /// An entry that was computed as an object; `encode` makes its bytes when a tier asks for them.
+    pub(crate) fn from_object(object: Object, encode: Encode, expires: Moment) -> Self {
+        let shared = Shared { bytes: OnceLock::new(), object, encode: Some(encode) };
+        Self { body: Body::Shared(Arc::new(shared)), expires }
+    }
+
+    /// This entry with the object its bytes decode to.
+    pub(crate) fn with_object(&self, object: Object) -> CacheResult<Self> {
+        let shared = Shared { bytes: OnceLock::from(Ok(self.bytes()?)), object, encode: None };
+        Ok(Self { body: Body::Shared(Arc::new(shared)), expires: self.expires })
+    }
+
+    /// The value's bytes, encoded at the first call if the entry was computed as an object.
+    ///
+    /// # Errors
+    /// `SerializationError` if the object cannot be encoded; the same error at every call.
+    pub fn bytes(&self) -> CacheResult<Bytes> {
+        match &self.body {
+            Body::Bytes(bytes) => Ok(bytes.clone()),
+            Body::Shared(shared) => shared.bytes().clone(),
+        }
+    }
+
+    /// The decoded object, if the entry has one.
+    pub(crate) fn object(&self) -> Option<&Object> {
+        match &self.body {
+            Body::Bytes(_) => None,
+            Body::Shared(shared) => Some(&shared.object),
+        }
+    }
+
+    /// The length of the bytes if they exist already: what a tier bounded by bytes weighs.
+    #[must_use]
+    pub fn len_hint(&self) -> Option<usize> {
+        match &self.body {
+            Body::Bytes(bytes) => Some(bytes.len()),
+            Body::Shared(shared) => shared.bytes.get().and_then(|made| made.as_ref().ok()).map(Bytes::len),
+        }
+    }
+
+    /// The moment from which on the entry must not be served.
+    #[must_use]
+    pub fn expires(&self) -> Moment {
+        self.expires
+    }
+
+    /// The same value with another deadline.
+    #[must_use]
+    pub fn expiring(&self, expires: Moment) -> Self {
+        Self { body: self.body.clone(), expires }
+    }
+
+    /// The time left at `now`; `None` for an entry that does not expire.
+    #[must_use]
+    pub fn remaining(&self, clock: &Clock) -> Option<Duration> {
+        (self.expires != Moment::NEVER).then(|| self.expires.since(clock.now()))
+    }
+}
+
+impl Shared {
+    fn bytes(&self) -> &CacheResult<Bytes> {
+        self.bytes.get_or_init(|| match &self.encode {
+            Some(encode) => encode(&self.object),
+            None => Err(crate::error::CacheError::InternalError("an entry with neither bytes nor encoder".into())),
+        })
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("len", &self.len_hint()).field("expires", &self.expires).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,169 @@
+//! A private redis-server.
+
+use std::io::{self, Read, Write};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::process::{Process, binary, connect};
+
+/// A redis-server of the caller's own, empty at the start, without persistence, ended on drop.
+#[derive(Debug)]
+pub struct RedisServer {
+    process: Process,
+    directory: TempDir,
+    options: RedisBuilder,
+}
+
+/// What a [`RedisServer`] is started with.
+#[derive(Debug, Clone, Default)]
+pub struct RedisBuilder {
+    password: Option<String>,
+    arguments: Vec<String>,
+}
+
+impl RedisBuilder {
+    /// Requires this password.
+    #[must_use]
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Appends arguments in redis-server's own form, such as `["--maxmemory", "10mb"]`.
+    #[must_use]
+    pub fn arguments<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Errors
+    /// When the binary is missing or the server does not come up within 20 s.
+    pub fn start(self) -> io::Result<RedisServer> {
+        let directory = tempfile::tempdir()?;
+        let process = Process::start(|port| self.command(port, &directory), answers)?;
+        Ok(RedisServer { process, directory, options: self })
+    }
+
+    fn command(&self, port: u16, directory: &TempDir) -> Command {
+        let mut command = Command::new(binary("MTC_REDIS_SERVER", "redis-server"));
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.arg("--dir").arg(directory.path());
+        if let Some(password) = &self.password {
+            command.args(["--requirepass", password]);
+        }
+        command.args(&self.arguments);
+        command
+    }
+}
+
+impl RedisServer {
+    /// Starts a server with default options.
+    ///
+    /// # Errors
+    /// As [`RedisBuilder::start`].
+    pub fn start() -> io::Result<Self> {
+        Self::builder().start()
+    }
+
+    /// Options for a server.
+    #[must_use]
+    pub fn builder() -> RedisBuilder {
+        RedisBuilder::default()
+    }
+
+    /// `redis://…` with the password if one is required.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let user = self.options.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
+        format!("redis://{user}127.0.0.1:{}", self.port())
+    }
+
+    /// The TCP port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.process.port
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Stops the process in its tracks (SIGSTOP): connections stay open and nothing answers.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn pause(&self) -> io::Result<()> {
+        self.process.pause()
+    }
+
+    /// Lets a paused process go on.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn resume(&self) -> io::Result<()> {
+        self.process.resume()
+    }
+
+    /// Ends the process at once (SIGKILL) and keeps the port for [`restart`](Self::restart).
+    ///
+    /// # Errors
+    /// When the process cannot be waited for.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.process.kill()
+    }
+
+    /// Starts an empty server on the same port; a running one is killed first.
+    ///
+    /// # Errors
+    /// As [`RedisBuilder::start`].
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.process.kill()?;
+        let (options, directory) = (&self.options, &self.directory);
+        self.process = Process::start_on(self.process.port, |port| options.command(port, directory), answers)?;
+        Ok(())
+    }
+
+    /// Sends one command and answers the raw reply: for what a test must do behind the cache's back.
+    ///
+    /// # Errors
+    /// When the server does not answer within a second.
+    pub fn command(&self, parts: &[&str]) -> io::Result<String> {
+        let mut request = Vec::new();
+        if let Some(password) = &self.options.password {
+            encode(&mut request, &["AUTH", password]);
+        }
+        encode(&mut request, parts);
+        encode(&mut request, &["QUIT"]);
+        let mut stream = connect(self.port())?;
+        stream.write_all(&request)?;
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply)?;
+        let reply = String::from_utf8_lossy(&reply);
+        let reply = if self.options.password.is_some() { reply.trim_start_matches("+OK\r\n") } else { &reply };
+        Ok(reply.strip_suffix("+OK\r\n").unwrap_or(reply).to_owned())
+    }
+}
+
+fn encode(request: &mut Vec<u8>, parts: &[&str]) {
+    request.extend_from_slice(format!("*{}\r\n", parts.len()).as_bytes());
+    for part in parts {
+        request.extend_from_slice(format!("${}\r\n{part}\r\n", part.len()).as_bytes());
+    }
+}
+
+/// Any complete reply, `-NOAUTH` included, means that the server serves.
+fn answers(port: u16) -> bool {
+    let ping = || -> io::Result<bool> {
+        let mut stream = connect(port)?;
+        stream.write_all(b"PING\r\n")?;
+        let mut reply = [0; 5];
+        stream.read_exact(&mut reply)?;
+        Ok(reply.starts_with(b"+PONG") || reply.starts_with(b"-NOAU"))
+    };
+    ping().unwrap_or(false)
+}
