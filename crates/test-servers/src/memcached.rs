@@ -1,5 +1,6 @@
 //! A private memcached.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::process::Command;
 
@@ -9,6 +10,7 @@ use crate::process::{Process, binary, connect};
 #[derive(Debug)]
 pub struct MemcachedServer {
     process: Process,
+    binary: OsString,
 }
 
 impl MemcachedServer {
@@ -17,7 +19,16 @@ impl MemcachedServer {
     /// # Errors
     /// When the binary is missing or the server does not come up within 20 s.
     pub fn start() -> io::Result<Self> {
-        Ok(Self { process: Process::start(command, answers)? })
+        Self::start_binary(binary("MTC_MEMCACHED", "memcached"))
+    }
+
+    /// Starts this binary instead of the one that the environment names.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_binary(binary: impl Into<OsString>) -> io::Result<Self> {
+        let binary = binary.into();
+        Ok(Self { process: Process::start(|port| command(&binary, port), answers)?, binary })
     }
 
     /// `127.0.0.1:port`.
@@ -62,13 +73,13 @@ impl MemcachedServer {
     /// As [`start`](Self::start).
     pub fn restart(&mut self) -> io::Result<()> {
         self.process.kill()?;
-        self.process = Process::start_on(self.process.port, command, answers)?;
+        self.process = Process::start_on(self.process.port, |port| command(&self.binary, port), answers)?;
         Ok(())
     }
 }
 
-fn command(port: u16) -> Command {
-    let mut command = Command::new(binary("MTC_MEMCACHED", "memcached"));
+fn command(binary: &OsStr, port: u16) -> Command {
+    let mut command = Command::new(binary);
     command.args(["-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0", "-m", "64", "-I", "16m", "-u", "root"]);
     command
 }

@@ -1,6 +1,7 @@
 //! A private redis-server.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -18,11 +19,19 @@ pub struct RedisServer {
 /// What a [`RedisServer`] is started with.
 #[derive(Debug, Clone, Default)]
 pub struct RedisBuilder {
+    binary: Option<PathBuf>,
     password: Option<String>,
     arguments: Vec<String>,
 }
 
 impl RedisBuilder {
+    /// Starts this binary instead of the one that the environment names.
+    #[must_use]
+    pub fn binary(mut self, binary: impl Into<PathBuf>) -> Self {
+        self.binary = Some(binary.into());
+        self
+    }
+
     /// Requires this password.
     #[must_use]
     pub fn password(mut self, password: &str) -> Self {
@@ -48,7 +57,8 @@ impl RedisBuilder {
     }
 
     fn command(&self, port: u16, directory: &TempDir) -> Command {
-        let mut command = Command::new(binary("MTC_REDIS_SERVER", "redis-server"));
+        let mut command =
+            Command::new(self.binary.clone().map_or_else(|| binary("MTC_REDIS_SERVER", "redis-server"), Into::into));
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.arg("--dir").arg(directory.path());
         if let Some(password) = &self.password {

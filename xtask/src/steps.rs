@@ -1,0 +1,157 @@
+//! What `test` and `ci` do: named steps, each a command with its time, ending at the first that fails.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::servers::Servers;
+use crate::tools::{Tools, on_path};
+
+const LIBRARY: &str = "multi-tier-cache";
+const EXAMPLES: &str = "crates/multi-tier-cache/examples";
+
+/// Each is compiled alone; the empty one stands for none of them.
+const FEATURES: [&str; 10] =
+    ["", "default", "moka", "redis", "memcached", "msgpack", "bincode", "quick_cache", "test-util", "full"];
+
+/// A run small enough for CI of the example that is a benchmark by default.
+const SMALL_RUN: (&str, &[&str]) = ("database_caching", &["--requests", "5000", "--rows", "5000"]);
+
+/// Every test. The runner of the unit and integration tests comes last, so that its summary ends the output.
+pub(crate) fn test(tools: &Tools, runner_arguments: &[String]) -> Result<()> {
+    let started = Instant::now();
+    let servers = Servers::start(tools)?;
+    if runner_arguments.is_empty() {
+        step("doc tests", tests(&servers, &["test", "--doc", "--workspace", "--all-features"]))?;
+        step("model checker", model_checker())?;
+        examples(tools)?;
+    }
+    let mut runner = match on_path("cargo-nextest") {
+        Some(_) => tests(&servers, &["nextest", "run", "--workspace", "--all-features", "--no-fail-fast"]),
+        None => {
+            tests(&servers, &["test", "--workspace", "--all-features", "--lib", "--bins", "--tests", "--no-fail-fast"])
+        }
+    };
+    runner.args(runner_arguments);
+    step("unit and integration tests", runner)?;
+    println!("xtask: tests passed in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Everything that must hold before a change is taken.
+pub(crate) fn ci(tools: &Tools) -> Result<()> {
+    let started = Instant::now();
+    step("formatting", cargo(&["fmt", "--all", "--check"]))?;
+    step("lints", cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))?;
+    let mut docs = cargo(&["doc", "--workspace", "--all-features", "--no-deps"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    step("docs", docs)?;
+    for features in FEATURES {
+        let name = if features.is_empty() { "no features".to_owned() } else { format!("feature {features} alone") };
+        let arguments = ["clippy", "-p", LIBRARY, "--no-default-features", "--features", features];
+        step(&name, cargo(&[&arguments[..], &["--", "-D", "warnings"]].concat()))?;
+    }
+    if on_path("cargo-deny").is_some() {
+        step("dependencies", cargo(&["deny", "--all-features", "check"]))?;
+    } else {
+        println!("\n== dependencies: left out, cargo-deny is not installed");
+    }
+    test(tools, &[])?;
+    println!("xtask: ci passed in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Drives the engine's state machine through its interleavings, in a build of its own.
+fn model_checker() -> Command {
+    let flags = env::var("RUSTFLAGS").unwrap_or_default();
+    let mut command =
+        cargo(&["test", "-p", LIBRARY, "--no-default-features", "--features", "test-util", "--lib", "model"]);
+    command.env("RUSTFLAGS", format!("{flags} --cfg model_check").trim()).env("CARGO_TARGET_DIR", "target/model");
+    command
+}
+
+/// Runs every example with servers of its own, and those which can do without, without.
+fn examples(tools: &Tools) -> Result<()> {
+    let servers = Servers::start(tools)?;
+    for name in example_names()? {
+        let mut with_servers = example(&name);
+        servers.tell_programs(&mut with_servers);
+        step(&format!("example {name}"), with_servers)?;
+    }
+    let mut embedded = example(SMALL_RUN.0);
+    embedded.env_remove("REDIS_URL");
+    step("example database_caching without Redis", embedded)
+}
+
+fn example(name: &str) -> Command {
+    let mut command = cargo(&["run", "--quiet", "-p", LIBRARY, "--all-features", "--example", name]);
+    if name == SMALL_RUN.0 {
+        command.arg("--").args(SMALL_RUN.1);
+    }
+    command
+}
+
+/// Files and folders of the examples directory, sorted.
+fn example_names() -> Result<Vec<String>> {
+    let directory = root().join(EXAMPLES);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&directory).with_context(|| format!("cannot list {}", directory.display()))? {
+        let path = entry?.path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).context("an example without a name")?;
+        names.push(name.to_owned());
+    }
+    names.sort();
+    ensure!(!names.is_empty(), "no examples in {}", directory.display());
+    Ok(names)
+}
+
+fn tests(servers: &Servers<'_>, arguments: &[&str]) -> Command {
+    let mut command = cargo(arguments);
+    servers.tell_tests(&mut command);
+    command
+}
+
+/// Cargo at the workspace's root, without what the cargo that runs this program says about this package: build
+/// scripts that watch those variables would run again.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).args(arguments);
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn root() -> PathBuf {
+    let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(here).join("..")
+}
+
+fn step(name: &str, mut command: Command) -> Result<()> {
+    let line = command_line(&command);
+    println!("\n== {name}: {line}");
+    let started = Instant::now();
+    let status = command.status().with_context(|| format!("step `{name}`: cannot run {line}"))?;
+    let seconds = started.elapsed().as_secs_f64();
+    if !status.success() {
+        bail!("step `{name}` failed after {seconds:.1} s ({status}): {line}");
+    }
+    println!("== {name}: {seconds:.1} s");
+    Ok(())
+}
+
+/// The command as one would type it.
+fn command_line(command: &Command) -> String {
+    let words = command.get_args().map(|word| match word.to_str() {
+        Some("") => "''".into(),
+        _ => word.to_string_lossy(),
+    });
+    words.fold("cargo".to_owned(), |line, word| line + " " + &word)
+}
