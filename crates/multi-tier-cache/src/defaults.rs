@@ -44,3 +44,11 @@ pub const QUICKCACHE_SHARD_BYTES_MIN: u64 = 10 * 1024 * 1024;
 pub const QUICKCACHE_ENTRY_OVERHEAD: u64 = 128;
 /// What a value without bytes weighs in a `QuickCacheBackend` bounded by bytes.
 pub const QUICKCACHE_OBJECT_BYTES: u64 = 1_024;
+/// Entries of a `MokaCache`.
+pub const MOKA_ENTRIES: u64 = 5_000;
+/// Longest life of an entry of a `MokaCache`.
+pub const MOKA_TIME_TO_LIVE: Duration = Duration::from_secs(60 * 60);
+/// How long an entry of a `MokaCache` stays without being read.
+pub const MOKA_TIME_TO_IDLE: Duration = Duration::from_secs(2 * 60);
+/// Longest idleness that Moka accepts (1,000 years); a longer one is lowered to it.
+pub const MOKA_TIME_TO_IDLE_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 60 * 60);
