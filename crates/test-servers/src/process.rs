@@ -39,9 +39,13 @@ impl Process {
         ready: impl Fn(u16) -> bool,
     ) -> io::Result<Self> {
         let mut command = command(port);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot start {}: {error}", command.get_program().to_string_lossy()))
-        })?;
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot start {}: {error}", command.get_program().to_string_lossy()),
+                )
+            })?;
         let mut process = Self { child, port };
         let deadline = Instant::now() + START_BUDGET;
         while !ready(port) {

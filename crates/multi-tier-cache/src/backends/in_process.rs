@@ -96,6 +96,10 @@ macro_rules! in_process_backend {
                 $crate::backends::in_process::CAPABILITIES
             }
 
+            fn concrete(self: Arc<Self>) -> Option<Arc<dyn std::any::Any + Send + Sync>> {
+                Some(self)
+            }
+
             fn in_process(self: Arc<Self>) -> Option<Arc<dyn InProcess>> {
                 Some(self)
             }
