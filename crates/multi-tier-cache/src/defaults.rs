@@ -34,3 +34,21 @@ pub const SCAN_BATCH: usize = 1_000;
 pub const KEY_CHUNK: usize = 500;
 /// Longest time a blocking read of a stream may wait, in milliseconds.
 pub const STREAM_BLOCK_MAX: usize = 24 * 60 * 60 * 1_000;
+/// Most entries of a [`QuickCacheBackend`](crate::backends::QuickCacheBackend); a larger bound is lowered to it.
+pub const QUICKCACHE_ENTRIES_MAX: u64 = 1 << 31;
+/// A `QuickCacheBackend` bounded by entries is divided into shards of no fewer than this many.
+pub const QUICKCACHE_SHARD_ENTRIES_MIN: u64 = 256;
+/// A `QuickCacheBackend` bounded by bytes is divided into shards of no fewer than this many: the longest value fits.
+pub const QUICKCACHE_SHARD_BYTES_MIN: u64 = 10 * 1024 * 1024;
+/// What an entry weighs beside key and value in a `QuickCacheBackend` bounded by bytes.
+pub const QUICKCACHE_ENTRY_OVERHEAD: u64 = 128;
+/// What a value without bytes weighs in a `QuickCacheBackend` bounded by bytes.
+pub const QUICKCACHE_OBJECT_BYTES: u64 = 1_024;
+/// Entries of a `MokaCache`.
+pub const MOKA_ENTRIES: u64 = 5_000;
+/// Longest life of an entry of a `MokaCache`.
+pub const MOKA_TIME_TO_LIVE: Duration = Duration::from_secs(60 * 60);
+/// How long an entry of a `MokaCache` stays without being read.
+pub const MOKA_TIME_TO_IDLE: Duration = Duration::from_secs(2 * 60);
+/// Longest idleness that Moka accepts (1,000 years); a longer one is lowered to it.
+pub const MOKA_TIME_TO_IDLE_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 60 * 60);

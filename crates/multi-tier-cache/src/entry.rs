@@ -66,21 +66,50 @@ impl Entry {
         }
     }
 
-    /// The decoded object, if the entry has one.
-    pub(crate) fn object(&self) -> Option<&Object> {
+    /// The decoded value, if the entry has one and it is a `T`.
+    pub(crate) fn object_as<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         match &self.body {
             Body::Bytes(_) => None,
-            Body::Shared(shared) => Some(&shared.object),
+            Body::Shared(shared) => Arc::clone(&shared.object).downcast().ok(),
         }
+    }
+
+    /// Whether `other` holds the very same value, in whatever form.
+    pub(crate) fn is_same_value(&self, other: &Self) -> bool {
+        let bytes = |entry: &Self| entry.known_bytes().map(|bytes| (bytes.as_ptr(), bytes.len()));
+        match (&self.body, &other.body) {
+            (Body::Shared(own), Body::Shared(others)) if Arc::ptr_eq(own, others) => true,
+            _ => bytes(self).is_some_and(|own| Some(own) == bytes(other)),
+        }
+    }
+
+    fn known_bytes(&self) -> Option<&Bytes> {
+        match &self.body {
+            Body::Bytes(bytes) => Some(bytes),
+            Body::Shared(shared) => shared.bytes.get()?.as_ref().ok(),
+        }
+    }
+
+    /// The value's bytes without a second reference to them; see [`bytes`](Self::bytes).
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes).
+    pub fn into_bytes(self) -> CacheResult<Bytes> {
+        match self.body {
+            Body::Bytes(bytes) => Ok(bytes),
+            Body::Shared(shared) => shared.bytes().clone(),
+        }
+    }
+
+    /// Whether the entry has a decoded form.
+    pub(crate) fn has_object(&self) -> bool {
+        matches!(self.body, Body::Shared(_))
     }
 
     /// The length of the bytes if they exist already: what a tier bounded by bytes weighs.
     #[must_use]
     pub fn len_hint(&self) -> Option<usize> {
-        match &self.body {
-            Body::Bytes(bytes) => Some(bytes.len()),
-            Body::Shared(shared) => shared.bytes.get().and_then(|made| made.as_ref().ok()).map(Bytes::len),
-        }
+        self.known_bytes().map(Bytes::len)
     }
 
     /// The moment from which on the entry must not be served.

@@ -4,6 +4,7 @@
 //! backend cannot do a thing. A backend needs [`CacheBackend`]; to serve below the first tier it also needs
 //! [`L2CacheBackend`]. Methods take `&self`, may run concurrently, and may be dropped at any await.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,6 +121,11 @@ pub trait CacheBackend: Send + Sync {
     /// What this backend can do beyond the required methods.
     fn capabilities(&self) -> Capabilities {
         Capabilities::NONE
+    }
+
+    /// The backend as its own type, for a [`CacheSystem`](crate::CacheSystem) that hands it back to its users.
+    fn concrete(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
     }
 
     /// The synchronous face of a store inside this process; `None` for every other.

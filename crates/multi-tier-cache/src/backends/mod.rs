@@ -1,1 +1,18 @@
 //! The stores that ship with the crate. Each serves as any tier.
+
+mod in_process;
+
+pub mod dashmap_cache;
+pub mod glob;
+#[cfg(feature = "moka")]
+pub mod moka_cache;
+pub mod quickcache_cache;
+
+pub use dashmap_cache::DashMapCache;
+#[cfg(feature = "moka")]
+pub use moka_cache::{MokaCache, MokaCacheConfig};
+pub use quickcache_cache::QuickCacheBackend;
+
+/// The first tier of programs that configure Moka.
+#[cfg(feature = "moka")]
+pub type L1Cache = MokaCache;

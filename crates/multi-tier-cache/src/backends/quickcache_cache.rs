@@ -1,0 +1,283 @@
+//! The default first tier: a bounded map with scan-resistant eviction.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
+
+use crate::backends::in_process::in_process_backend;
+use crate::clock::Clock;
+use crate::defaults;
+use crate::entry::Entry;
+use crate::error::{CacheError, CacheResult};
+use crate::traits::InProcess;
+
+/// A store inside this process, bounded by entries or by bytes, evicting what is used least.
+///
+/// A lookup costs one shard lock held for reading, and no allocation. Any entry may be evicted at any time to make
+/// room; an expired one is dropped when it is next looked up, or evicted. All methods may be called concurrently.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> multi_tier_cache::CacheResult<()> {
+/// use std::time::Duration;
+/// use multi_tier_cache::{Bytes, CacheBackend, backends::QuickCacheBackend};
+///
+/// let cache = QuickCacheBackend::new(10_000)?;
+/// cache.set_with_ttl("user:1", Bytes::from("Ada"), Duration::from_secs(60)).await?;
+/// assert_eq!(cache.get("user:1").await, Some(Bytes::from("Ada")));
+/// # Ok(())
+/// # }
+/// ```
+pub struct QuickCacheBackend {
+    cache: Store,
+    bound: Bound,
+    clock: Clock,
+}
+
+type Store = Cache<Arc<str>, Slot, SlotWeight, foldhash::fast::RandomState, DefaultLifecycle<Arc<str>, Slot>>;
+
+#[derive(Debug, Clone, Copy)]
+enum Bound {
+    Entries,
+    Bytes,
+}
+
+/// An entry with its weight at insertion. The store requires that a weight never changes, while an entry's length
+/// may become known later.
+#[derive(Clone)]
+struct Slot {
+    entry: Entry,
+    weight: u64,
+}
+
+#[derive(Clone)]
+struct SlotWeight;
+
+impl Weighter<Arc<str>, Slot> for SlotWeight {
+    fn weight(&self, _: &Arc<str>, slot: &Slot) -> u64 {
+        slot.weight
+    }
+}
+
+impl QuickCacheBackend {
+    /// A store of at most `max_entries` entries, whatever their size.
+    ///
+    /// # Errors
+    /// `ConfigError` if `max_entries` is 0.
+    pub fn new(max_entries: u64) -> CacheResult<Self> {
+        if max_entries == 0 {
+            return Err(CacheError::ConfigError("max_entries of QuickCache must be at least 1".into()));
+        }
+        let max_entries = max_entries.min(defaults::QUICKCACHE_ENTRIES_MAX);
+        let shards = shards(max_entries, defaults::QUICKCACHE_SHARD_ENTRIES_MIN);
+        // Shares are rounded up by the store; rounded down here, their sum stays within the bound.
+        Self::build(shards, max_entries / shards * shards, max_entries, Bound::Entries)
+    }
+
+    /// A store of at most `max_bytes` bytes of keys, values and
+    /// [overhead](defaults::QUICKCACHE_ENTRY_OVERHEAD), as estimated when an entry is inserted.
+    ///
+    /// A value that is only known decoded counts [`defaults::QUICKCACHE_OBJECT_BYTES`]. A value heavier than 97 % of
+    /// the store's share that its key falls into (the whole store up to 20 MiB, at least 10 MiB beyond) is declined,
+    /// and an older value of its key is dropped.
+    ///
+    /// # Errors
+    /// `ConfigError` if `max_bytes` is 0.
+    pub fn with_max_bytes(max_bytes: u64) -> CacheResult<Self> {
+        if max_bytes == 0 {
+            return Err(CacheError::ConfigError("max_bytes of QuickCache must be at least 1".into()));
+        }
+        let shards = shards(max_bytes, defaults::QUICKCACHE_SHARD_BYTES_MIN);
+        let likely_entries = max_bytes / defaults::QUICKCACHE_OBJECT_BYTES + 1;
+        Self::build(shards, max_bytes / shards * shards, likely_entries, Bound::Bytes)
+    }
+
+    /// The same store on another clock. For a store that is still empty: deadlines of one clock mean nothing to another.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The number of entries, counting expired ones that were not looked up since.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.cache.len()
+    }
+
+    fn build(shards: u64, capacity: u64, likely_entries: u64, bound: Bound) -> CacheResult<Self> {
+        let options = OptionsBuilder::new()
+            .shards(usize::try_from(shards)?)
+            .estimated_items_capacity(usize::try_from(likely_entries)?)
+            .weight_capacity(capacity)
+            .build()
+            .map_err(|error| CacheError::ConfigError(error.to_string()))?;
+        let (hasher, lifecycle) = (foldhash::fast::RandomState::default(), DefaultLifecycle::default());
+        let cache = Cache::with_options(options, SlotWeight, hasher, lifecycle);
+        Ok(Self { cache, bound, clock: Clock::system() })
+    }
+
+    fn weight(&self, key: &str, entry: &Entry) -> u64 {
+        match self.bound {
+            Bound::Entries => 1,
+            Bound::Bytes => {
+                let value = entry.len_hint().map_or(defaults::QUICKCACHE_OBJECT_BYTES, |len| len as u64);
+                (key.len() as u64).saturating_add(value).saturating_add(defaults::QUICKCACHE_ENTRY_OVERHEAD)
+            }
+        }
+    }
+
+    /// Drops an entry that was seen expired, unless it has been replaced since.
+    #[cold]
+    fn drop_expired(&self, key: &str) {
+        self.cache.remove_if(key, |slot| self.clock.has_passed(slot.entry.expires()));
+    }
+}
+
+/// How many shards share `capacity`: as many as keep threads apart, few enough that each is worth `least`.
+/// With small shards, chance alone fills some early and the store holds visibly less than its bound.
+fn shards(capacity: u64, least: u64) -> u64 {
+    let useful = thread::available_parallelism().map_or(1, |cores| cores.get() as u64 * 4).next_power_of_two();
+    let affordable = (capacity / least).max(1);
+    useful.min(1 << affordable.ilog2())
+}
+
+impl InProcess for QuickCacheBackend {
+    #[inline]
+    fn lookup(&self, key: &str) -> Option<Entry> {
+        let Slot { entry, .. } = self.cache.get(key)?;
+        if self.clock.has_passed(entry.expires()) {
+            self.drop_expired(key);
+            return None;
+        }
+        Some(entry)
+    }
+
+    fn store(&self, key: &Arc<str>, entry: Entry) {
+        let weight = self.weight(key, &entry);
+        self.cache.insert(Arc::clone(key), Slot { entry, weight });
+    }
+
+    fn evict(&self, key: &str) {
+        self.cache.remove(key);
+    }
+
+    fn evict_where(&self, matches: &dyn Fn(&str) -> bool) {
+        self.cache.retain(|key, _| !matches(key));
+    }
+}
+
+in_process_backend!(QuickCacheBackend, "QuickCache");
+
+impl fmt::Debug for QuickCacheBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuickCacheBackend")
+            .field("bound", &self.bound)
+            .field("capacity", &self.cache.capacity())
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use crate::clock::Moment;
+    use crate::error::Failure;
+
+    fn entry(length: usize) -> Entry {
+        Entry::from_bytes(Bytes::from(vec![b'v'; length]), Moment::NEVER)
+    }
+
+    fn key(n: usize) -> Arc<str> {
+        format!("key:{n}").into()
+    }
+
+    #[test]
+    fn the_smallest_stores_work() {
+        for capacity in 1..=3 {
+            let cache = QuickCacheBackend::new(capacity).unwrap();
+            for n in 0..10 {
+                cache.store(&key(n), entry(n));
+                assert_eq!(cache.lookup(&key(n)).unwrap().len_hint(), Some(n), "{n} of {capacity}");
+            }
+            assert_eq!(cache.size() as u64, capacity);
+        }
+        assert!(matches!(QuickCacheBackend::new(0), Err(CacheError::ConfigError(_))));
+        assert!(matches!(QuickCacheBackend::with_max_bytes(0), Err(CacheError::ConfigError(_))));
+    }
+
+    #[test]
+    fn a_store_of_n_entries_holds_nearly_n_and_never_more() {
+        for capacity in [7, 64, 100, 513, 2_000, 10_001] {
+            let cache = QuickCacheBackend::new(capacity as u64).unwrap();
+            for n in 0..capacity {
+                cache.store(&key(n), entry(1));
+            }
+            let held = cache.size();
+            assert!(held * 100 >= capacity * 94, "{held} of {capacity}");
+            for n in capacity..capacity * 3 {
+                cache.store(&key(n), entry(1));
+            }
+            assert!(cache.size() <= capacity, "{} of {capacity}", cache.size());
+        }
+    }
+
+    #[test]
+    fn absurd_bounds_are_accepted() {
+        for cache in [QuickCacheBackend::new(u64::MAX), QuickCacheBackend::with_max_bytes(u64::MAX)] {
+            let cache = cache.unwrap();
+            cache.store(&key(1), entry(1));
+            assert!(cache.lookup("key:1").is_some());
+        }
+    }
+
+    #[test]
+    fn bytes_bound_the_store() {
+        let cache = QuickCacheBackend::with_max_bytes(100_000).unwrap();
+        for n in 0..1_000 {
+            cache.store(&key(n), entry(1_000));
+        }
+        assert!((80..=100).contains(&cache.size()), "{}", cache.size());
+    }
+
+    #[test]
+    fn a_value_too_heavy_is_declined_and_takes_the_old_one_with_it() {
+        let cache = QuickCacheBackend::with_max_bytes(10_000).unwrap();
+        cache.store(&key(1), entry(10));
+        cache.store(&key(1), entry(10_000));
+        assert!(cache.lookup("key:1").is_none());
+        assert_eq!(cache.size(), 0);
+    }
+
+    // A weight read anew at replacement would be larger than the one added, and the sum would wrap below zero.
+    #[test]
+    fn a_length_that_becomes_known_later_does_not_corrupt_the_sum_of_weights() {
+        let cache = QuickCacheBackend::with_max_bytes(1_000_000).unwrap();
+        for _ in 0..3 {
+            let encode: crate::entry::Encode = Arc::new(|_| Ok(Bytes::from(vec![0; 500_000])));
+            let decoded = Entry::from_object(Arc::new(1_u8), encode, Moment::NEVER);
+            cache.store(&key(1), decoded.clone());
+            assert_eq!(decoded.bytes().unwrap().len(), 500_000);
+        }
+        cache.evict("key:1");
+        assert_eq!(cache.cache.weight(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_object_that_cannot_be_encoded_is_an_error_where_bytes_are_asked_for() {
+        use crate::traits::CacheBackend;
+        let cache = QuickCacheBackend::new(10).unwrap();
+        let encode: crate::entry::Encode =
+            Arc::new(|_| Err(CacheError::SerializationError(Failure::new("no such form"))));
+        cache.store(&key(1), Entry::from_object(Arc::new(1_u8), encode, Moment::NEVER));
+        assert!(cache.try_get("key:1").await.is_err());
+        assert_eq!(cache.get("key:1").await, None);
+    }
+}

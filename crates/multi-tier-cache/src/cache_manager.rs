@@ -1,0 +1,398 @@
+//! The verbs of the established API on string keys and bytes. Each is a thin layer over the engine.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+#[cfg(all(feature = "moka", feature = "redis"))]
+use crate::backends::{L1Cache, L2Cache};
+use crate::clock::Clock;
+use crate::defaults;
+use crate::engine::{BytesLoad, Engine, Hit, Load, Options, SharedLoad, TypedLoad, Wanted};
+use crate::entry::Entry;
+use crate::error::{CacheError, CacheResult};
+use crate::invalidation::{InvalidationConfig, InvalidationStats};
+use crate::serialization::CacheSerializer;
+use crate::stack::{FirstTier, Remote};
+use crate::traits::{CacheBackend, L2CacheBackend, StreamEntry, StreamingBackend};
+
+pub use crate::engine::CacheManagerStats;
+pub use crate::policy::CacheStrategy;
+pub use crate::stack::{CacheTier, TierConfig, TierStats};
+
+/// A stack of tiers and the verbs on it.
+///
+/// All verbs may be called concurrently. Dropping a verb's future is safe at any await: a computation it led passes
+/// to a caller that waits for it, and a write or removal that has begun is carried out.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> multi_tier_cache::CacheResult<()> {
+/// use multi_tier_cache::{Arc, CacheManager, CacheStrategy, DashMapCache, backends::QuickCacheBackend};
+///
+/// let cache = CacheManager::new_with_backends(
+///     Arc::new(QuickCacheBackend::new(1_000)?),
+///     Arc::new(DashMapCache::new()),
+///     None,
+/// )?;
+/// let load = || async { Ok(vec![1, 2, 3]) };
+/// let numbers: Vec<u32> = cache.get_or_compute_typed("numbers", CacheStrategy::ShortTerm, load).await?;
+/// assert_eq!(numbers, [1, 2, 3]);
+/// assert_eq!(cache.get_typed::<Vec<u32>>("numbers").await?, Some(vec![1, 2, 3]));
+/// # Ok(())
+/// # }
+/// ```
+pub struct CacheManager {
+    engine: Arc<Engine>,
+    serializer: CacheSerializer,
+    streams: Option<Arc<dyn StreamingBackend>>,
+    invalidation: Option<InvalidationConfig>,
+}
+
+/// Whether a tier works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierHealth {
+    /// The tier's level.
+    pub tier_level: usize,
+    /// The backend's name.
+    pub backend_name: String,
+    /// Whether the backend answers.
+    pub healthy: bool,
+    /// Operations of this tier that failed since the cache was made.
+    pub errors: u64,
+}
+
+impl CacheManager {
+    /// The default pair of tiers, with Redis Streams on the same server.
+    ///
+    /// # Errors
+    /// None in practice: the two tiers are always a valid stack.
+    #[cfg(all(feature = "moka", feature = "redis"))]
+    #[expect(clippy::unused_async, reason = "the established signature")]
+    pub async fn new(l1_cache: Arc<L1Cache>, l2_cache: Arc<L2Cache>) -> CacheResult<Self> {
+        let streams = Arc::new(l2_cache.streams());
+        Self::new_with_backends(l1_cache, l2_cache, Some(streams))
+    }
+
+    /// The default pair of tiers with an invalidation bus at `redis_url`.
+    ///
+    /// Invalidations hold on this instance and in the tiers it shares. In this version none are sent to or received
+    /// from other instances; their in-process tiers see a change when their copy's TTL ends.
+    ///
+    /// # Errors
+    /// `ConfigError` if `redis_url` is malformed. A server that cannot be reached is not an error.
+    #[cfg(all(feature = "moka", feature = "redis"))]
+    pub async fn new_with_invalidation(
+        l1_cache: Arc<L1Cache>,
+        l2_cache: Arc<L2Cache>,
+        redis_url: &str,
+        config: InvalidationConfig,
+    ) -> CacheResult<Self> {
+        crate::backends::redis::check_url(redis_url)?;
+        let manager = Self::new(l1_cache, l2_cache).await?;
+        Ok(Self { invalidation: Some(config), ..manager })
+    }
+
+    /// Two tiers: `l1_cache` in front of `l2_cache`.
+    ///
+    /// # Errors
+    /// None in practice: the two tiers are always a valid stack.
+    pub fn new_with_backends(
+        l1_cache: Arc<dyn CacheBackend>,
+        l2_cache: Arc<dyn L2CacheBackend>,
+        streaming_backend: Option<Arc<dyn StreamingBackend>>,
+    ) -> CacheResult<Self> {
+        let l1 = CacheTier::with_config(Arc::new(FirstTier(l1_cache)), &TierConfig::as_l1());
+        let l2 = CacheTier::with_config(l2_cache, &TierConfig::as_l2());
+        Self::new_with_tiers(vec![l1, l2], streaming_backend)
+    }
+
+    /// Any number of tiers, in ascending order of level.
+    ///
+    /// # Errors
+    /// `ConfigError` if there is no tier, levels do not strictly ascend, a scale is not finite and above 0, or a
+    /// promotion frequency is 0.
+    pub fn new_with_tiers(
+        tiers: Vec<CacheTier>,
+        streaming_backend: Option<Arc<dyn StreamingBackend>>,
+    ) -> CacheResult<Self> {
+        let options = Options {
+            clock: Clock::system(),
+            max_value_bytes: defaults::MAX_VALUE_BYTES,
+            promote_if: None,
+        };
+        Self::with_options(tiers, streaming_backend, options)
+    }
+
+    pub(crate) fn with_options(
+        tiers: Vec<CacheTier>,
+        streams: Option<Arc<dyn StreamingBackend>>,
+        options: Options,
+    ) -> CacheResult<Self> {
+        let engine = Engine::new(tiers, options)?;
+        Ok(Self { engine, serializer: CacheSerializer::default(), streams, invalidation: None })
+    }
+
+    pub(crate) fn announcing(self, invalidation: Option<InvalidationConfig>) -> Self {
+        Self { invalidation, ..self }
+    }
+
+    /// Sets the format of the typed verbs; JSON until then.
+    pub fn set_serializer(&mut self, serializer: CacheSerializer) {
+        self.serializer = serializer;
+    }
+
+    /// The bytes of `key` from the first tier that has it. Joins another caller's read of the same key, never its
+    /// computation.
+    ///
+    /// # Errors
+    /// `BackendError` if no tier has the key and one of them could not be asked; `ConfigError` if the key is longer
+    /// than [`defaults::MAX_KEY_BYTES`].
+    pub async fn get(&self, key: &str) -> CacheResult<Option<Bytes>> {
+        match self.engine.hit(key) {
+            Some(entry) => entry.into_bytes().map(Some),
+            None => self.read_below(key).await?.map(Entry::into_bytes).transpose(),
+        }
+    }
+
+    /// The value of `key`, decoded.
+    ///
+    /// # Errors
+    /// `SerializationError` if the stored bytes are not a `T`; otherwise as [`get`](Self::get).
+    pub async fn get_typed<T: DeserializeOwned>(&self, key: &str) -> CacheResult<Option<T>> {
+        let bytes = self.get(key).await?;
+        bytes.map(|bytes| self.serializer.deserialize(&bytes)).transpose()
+    }
+
+    /// Stores `value` in every tier, for the strategy's time multiplied by the tier's scale.
+    ///
+    /// # Errors
+    /// The last tier's error if none took the value. `ConfigError` if the value is over the limit (8 MiB unless
+    /// [configured](crate::CacheSystemBuilder::with_max_value_bytes)) or the key is too long; nothing is stored then.
+    pub async fn set_with_strategy(&self, key: &str, value: Bytes, strategy: CacheStrategy) -> CacheResult<()> {
+        self.engine.put(key, value, strategy.to_duration()).await
+    }
+
+    /// The bytes of `key`, computed by `compute` if no tier has them: once, however many callers ask at once.
+    ///
+    /// A tier that fails is passed over. Should the computing caller's future be dropped, exactly one of the waiting
+    /// callers computes instead. A value over the size limit is returned but not stored.
+    ///
+    /// # Errors
+    /// The error of the computation, to every caller that waited for it; nothing is stored then. `InternalError` if
+    /// it panicked.
+    pub async fn get_or_compute_with<F, Fut>(
+        &self,
+        key: &str,
+        strategy: CacheStrategy,
+        compute: F,
+    ) -> CacheResult<Bytes>
+    where
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = CacheResult<Bytes>> + Send,
+    {
+        match self.engine.hit(key) {
+            Some(entry) => entry.into_bytes(),
+            None => self.load_below(key, strategy, &mut BytesLoad::new(compute)).await?.into_bytes(),
+        }
+    }
+
+    /// The value of `key`, computed by `compute` if no tier has it; otherwise as
+    /// [`get_or_compute_with`](Self::get_or_compute_with). The computing caller gets its own value back undecoded;
+    /// stored bytes that do not decode are a miss.
+    ///
+    /// # Errors
+    /// As [`get_or_compute_with`](Self::get_or_compute_with); `SerializationError` if the computed value cannot be
+    /// encoded.
+    pub async fn get_or_compute_typed<T, F, Fut>(
+        &self,
+        key: &str,
+        strategy: CacheStrategy,
+        compute: F,
+    ) -> CacheResult<T>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = CacheResult<T>> + Send,
+    {
+        let mut load = TypedLoad::new(self.serializer.clone(), compute);
+        self.load_below(key, strategy, &mut load).await?;
+        load.value.ok_or_else(unaccepted)
+    }
+
+    /// The value of `key`, shared: as [`get_or_compute_typed`](Self::get_or_compute_typed), but an in-process tier
+    /// keeps the decoded value, so that a hit there neither decodes nor allocates.
+    ///
+    /// # Errors
+    /// As [`get_or_compute_typed`](Self::get_or_compute_typed).
+    pub async fn get_or_compute_shared<T, F, Fut>(
+        &self,
+        key: &str,
+        strategy: CacheStrategy,
+        compute: F,
+    ) -> CacheResult<Arc<T>>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = CacheResult<T>> + Send,
+    {
+        if let Some(value) = self.engine.hit_as::<T>(key) {
+            return Ok(value);
+        }
+        let mut load = SharedLoad::new(self.serializer.clone(), compute);
+        self.load_below(key, strategy, &mut load).await?;
+        load.value.ok_or_else(unaccepted)
+    }
+
+    /// Removes `key` from every tier: no read that starts after this returns a value computed or read before it.
+    ///
+    /// # Errors
+    /// `InvalidationError` if a tier could not be reached; it may still hold the key. The in-process tiers are clean
+    /// in any case.
+    pub async fn invalidate(&self, key: &str) -> CacheResult<()> {
+        self.engine.invalidate(key).await
+    }
+
+    /// Removes every key that matches a Redis glob pattern. Slow: it scans each tier's keys.
+    ///
+    /// # Errors
+    /// `InvalidationError` if a tier could not be reached or cannot match patterns; `ConfigError` if a shared tier
+    /// without a key prefix would have to scan other programs' keys (a pattern that does not begin literally).
+    pub async fn invalidate_pattern(&self, pattern: &str) -> CacheResult<()> {
+        self.engine.invalidate_pattern(pattern).await
+    }
+
+    /// Replaces `key` in every tier; `None` keeps it for five minutes.
+    ///
+    /// # Errors
+    /// As [`set_with_strategy`](Self::set_with_strategy).
+    pub async fn update_cache(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> CacheResult<()> {
+        self.engine.put(key, value, ttl.unwrap_or(defaults::TTL)).await
+    }
+
+    /// Replaces `key` in every tier, and for other instances as [`update_cache`](Self::update_cache) does.
+    ///
+    /// # Errors
+    /// As [`set_with_strategy`](Self::set_with_strategy).
+    pub async fn set_with_broadcast(&self, key: &str, value: Bytes, strategy: CacheStrategy) -> CacheResult<()> {
+        self.engine.put(key, value, strategy.to_duration()).await
+    }
+
+    /// Requests, hits and misses so far. Lock-free; the parts of one snapshot may be a few requests apart.
+    #[must_use]
+    pub fn get_stats(&self) -> CacheManagerStats {
+        self.engine.stats()
+    }
+
+    /// Hits of each tier so far, in their order.
+    #[must_use]
+    pub fn get_tier_stats(&self) -> Vec<TierStats> {
+        self.engine.tier_stats()
+    }
+
+    /// Messages of the invalidation bus; `None` for a manager that has none.
+    #[must_use]
+    pub fn invalidation_stats(&self) -> Option<InvalidationStats> {
+        self.invalidation.as_ref().map(|_| InvalidationStats::default())
+    }
+
+    /// Same as [`invalidation_stats`](Self::invalidation_stats).
+    #[must_use]
+    pub fn get_invalidation_stats(&self) -> Option<InvalidationStats> {
+        self.invalidation_stats()
+    }
+
+    /// Whether each tier works, in their order. Writes nothing.
+    pub async fn health(&self) -> Vec<TierHealth> {
+        let mut health = Vec::new();
+        for tier in self.engine.tiers() {
+            health.push(TierHealth {
+                tier_level: tier.level,
+                backend_name: tier.backend.name().to_owned(),
+                healthy: tier.backend.health_check().await,
+                errors: tier.remote().map_or(0, Remote::errors),
+            });
+        }
+        health
+    }
+
+    pub(crate) async fn first_tier_works(&self) -> bool {
+        match self.engine.tiers().first() {
+            Some(tier) => tier.backend.health_check().await,
+            None => false,
+        }
+    }
+
+    /// Appends an entry to a stream and answers its id; `maxlen` trims the stream to about that many entries.
+    ///
+    /// # Errors
+    /// `ConfigError` without a streaming backend; `BackendError` if it fails.
+    pub async fn publish_to_stream(
+        &self,
+        stream_key: &str,
+        fields: Vec<(String, String)>,
+        maxlen: Option<usize>,
+    ) -> CacheResult<String> {
+        self.streams()?.stream_add(stream_key, fields, maxlen).await
+    }
+
+    /// The newest `count` entries of a stream, newest first.
+    ///
+    /// # Errors
+    /// As [`publish_to_stream`](Self::publish_to_stream).
+    pub async fn read_stream_latest(&self, stream_key: &str, count: usize) -> CacheResult<Vec<StreamEntry>> {
+        self.streams()?.stream_read_latest(stream_key, count).await
+    }
+
+    /// Up to `count` entries after `last_id` (`"0"` from the start, `"$"` only new ones), waiting `block_ms` for one
+    /// if given. A wait that ends without one is an empty `Vec`.
+    ///
+    /// # Errors
+    /// As [`publish_to_stream`](Self::publish_to_stream).
+    pub async fn read_stream(
+        &self,
+        stream_key: &str,
+        last_id: &str,
+        count: usize,
+        block_ms: Option<usize>,
+    ) -> CacheResult<Vec<StreamEntry>> {
+        self.streams()?.stream_read(stream_key, last_id, count, block_ms).await
+    }
+
+    fn streams(&self) -> CacheResult<&Arc<dyn StreamingBackend>> {
+        self.streams.as_ref().ok_or_else(|| {
+            CacheError::ConfigError(
+                "no streaming backend is configured; use Redis as L2 or CacheSystemBuilder::with_streams".into(),
+            )
+        })
+    }
+
+    async fn read_below(&self, key: &str) -> CacheResult<Option<Entry>> {
+        Ok(self.engine.read(key, Wanted::Stored).await?.map(|hit| hit.entry))
+    }
+
+    async fn load_below(&self, key: &str, strategy: CacheStrategy, load: &mut dyn Load) -> CacheResult<Entry> {
+        let hit: Option<Hit> = self.engine.read(key, Wanted::Loaded(load, strategy.to_duration())).await?;
+        hit.map(|hit| hit.entry).ok_or_else(unaccepted)
+    }
+}
+
+/// A load answers with a value its loader accepted or made; anything else is a defect of the engine.
+fn unaccepted() -> CacheError {
+    CacheError::InternalError("a load ended without a value".into())
+}
+
+impl fmt::Debug for CacheManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheManager")
+            .field("tiers", &self.get_tier_stats())
+            .field("serializer", &self.serializer.name())
+            .field("streams", &self.streams.is_some())
+            .finish_non_exhaustive()
+    }
+}

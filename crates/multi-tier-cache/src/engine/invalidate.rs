@@ -1,0 +1,68 @@
+//! Removals: revoke here, remove below, revoke here again. The second revocation is the one that counts: what was
+//! read from a lower tier between the first and the removal there is refused or dropped by it.
+
+use std::sync::Arc;
+
+use super::{Engine, owned};
+use crate::backends::glob::Glob;
+use crate::error::{CacheError, CacheResult, Failure};
+
+impl Engine {
+    /// Removes `key` from every tier. On `Err` this process is clean, but a tier below may still have the key.
+    pub(crate) async fn invalidate(self: &Arc<Self>, key: &str) -> CacheResult<()> {
+        self.check_key(key)?;
+        if self.is_local() {
+            self.local.revoke(key);
+            return Ok(());
+        }
+        let (engine, key) = (Arc::clone(self), key.to_owned());
+        owned(async move { engine.remove_everywhere(&key).await }).await?
+    }
+
+    async fn remove_everywhere(&self, key: &str) -> CacheResult<()> {
+        let mut watch = self.local.watch(key);
+        let _turn = watch.turn().await;
+        self.local.revoke_watched(&mut watch);
+        let mut outcome = Ok(());
+        for (_, remote) in self.remotes() {
+            outcome = remote.remove(key).await.and(outcome);
+        }
+        self.local.revoke_watched(&mut watch);
+        outcome.map_err(still_there)
+    }
+
+    /// Removes every key that matches a Redis glob pattern.
+    pub(crate) async fn invalidate_pattern(self: &Arc<Self>, pattern: &str) -> CacheResult<()> {
+        let glob = Glob::new(pattern);
+        if self.is_local() {
+            self.local.revoke_where(&|key| glob.matches(key));
+            return Ok(());
+        }
+        let (engine, pattern) = (Arc::clone(self), pattern.to_owned());
+        owned(async move { engine.remove_matching(&pattern, &glob).await }).await?
+    }
+
+    async fn remove_matching(&self, pattern: &str, glob: &Glob) -> CacheResult<()> {
+        let matches = |key: &str| glob.matches(key);
+        self.local.revoke_where(&matches);
+        // Writers who were let in before end first; those who come now see the new stamp.
+        for turn in self.local.turns_where(&matches) {
+            drop(turn.lock().await);
+        }
+        let mut outcome = Ok(());
+        for (_, remote) in self.remotes() {
+            outcome = remote.remove_pattern(pattern).await.and(outcome);
+        }
+        self.local.revoke_where(&matches);
+        outcome.map_err(still_there)
+    }
+}
+
+/// Says that an outage may have left a shared copy behind; a mistake of the caller stays what it is.
+fn still_there(error: CacheError) -> CacheError {
+    let CacheError::BackendError(failure) = &error else { return error };
+    let tier = failure.tier().unwrap_or("a lower tier").to_owned();
+    let reported = Failure::new(format!("the copy in {tier} may still be there: {failure}")).in_tier(tier);
+    let reported = if failure.is_retryable() { reported.retryable() } else { reported };
+    CacheError::InvalidationError(reported.during("invalidate").caused_by(error))
+}

@@ -1,0 +1,137 @@
+//! What a caller brings to a read: how it judges a stored entry, and how it computes one.
+//!
+//! The engine is compiled once and knows no user's type; these adapters do.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::clock::Moment;
+use crate::entry::{Encode, Entry, Object};
+use crate::error::{CacheError, CacheResult};
+use crate::serialization::CacheSerializer;
+
+/// A caller's loader. Polled by its own caller only, at most once.
+pub(crate) trait Load: Send {
+    /// Takes an entry if the caller can use it, possibly with its decoded form added; `None` makes it a miss.
+    fn accept(&mut self, entry: Entry) -> Option<Entry>;
+
+    /// Computes the value. Its entry never expires; the engine gives each tier's copy its deadline.
+    fn load(&mut self) -> BoxFuture<'_, CacheResult<Entry>>;
+}
+
+/// The loader is asked a second time: cannot happen while a leader leads once.
+fn spent() -> CacheError {
+    CacheError::InternalError("a loader was asked for a second value".into())
+}
+
+/// Loads bytes; accepts any entry that has some.
+pub(crate) struct BytesLoad<F>(Option<F>);
+
+impl<F> BytesLoad<F> {
+    pub(crate) fn new(compute: F) -> Self {
+        Self(Some(compute))
+    }
+}
+
+impl<F, Fut> Load for BytesLoad<F>
+where
+    F: FnOnce() -> Fut + Send,
+    Fut: Future<Output = CacheResult<Bytes>> + Send,
+{
+    fn accept(&mut self, entry: Entry) -> Option<Entry> {
+        Some(entry)
+    }
+
+    fn load(&mut self) -> BoxFuture<'_, CacheResult<Entry>> {
+        Box::pin(async {
+            let compute = self.0.take().ok_or_else(spent)?;
+            Ok(Entry::from_bytes(compute().await?, Moment::NEVER))
+        })
+    }
+}
+
+/// Loads a `T` and keeps it for its caller, who gets it back without a decode; stores its bytes.
+pub(crate) struct TypedLoad<T, F> {
+    serializer: CacheSerializer,
+    compute: Option<F>,
+    pub(crate) value: Option<T>,
+}
+
+impl<T, F> TypedLoad<T, F> {
+    pub(crate) fn new(serializer: CacheSerializer, compute: F) -> Self {
+        Self { serializer, compute: Some(compute), value: None }
+    }
+}
+
+impl<T, F, Fut> Load for TypedLoad<T, F>
+where
+    T: Serialize + DeserializeOwned + Send,
+    F: FnOnce() -> Fut + Send,
+    Fut: Future<Output = CacheResult<T>> + Send,
+{
+    fn accept(&mut self, entry: Entry) -> Option<Entry> {
+        self.value = Some(self.serializer.deserialize(&entry.bytes().ok()?).ok()?);
+        Some(entry)
+    }
+
+    fn load(&mut self) -> BoxFuture<'_, CacheResult<Entry>> {
+        Box::pin(async {
+            let compute = self.compute.take().ok_or_else(spent)?;
+            let value = compute().await?;
+            let bytes = self.serializer.serialize(&value)?;
+            self.value = Some(value);
+            Ok(Entry::from_bytes(bytes, Moment::NEVER))
+        })
+    }
+}
+
+/// Loads a `T` and shares it: tiers inside the process keep the object, others its bytes.
+pub(crate) struct SharedLoad<T, F> {
+    serializer: CacheSerializer,
+    compute: Option<F>,
+    pub(crate) value: Option<Arc<T>>,
+}
+
+impl<T, F> SharedLoad<T, F> {
+    pub(crate) fn new(serializer: CacheSerializer, compute: F) -> Self {
+        Self { serializer, compute: Some(compute), value: None }
+    }
+}
+
+impl<T, F, Fut> Load for SharedLoad<T, F>
+where
+    T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    F: FnOnce() -> Fut + Send,
+    Fut: Future<Output = CacheResult<T>> + Send,
+{
+    fn accept(&mut self, entry: Entry) -> Option<Entry> {
+        if let Some(value) = entry.object_as::<T>() {
+            self.value = Some(value);
+            return Some(entry);
+        }
+        let value: Arc<T> = Arc::new(self.serializer.deserialize(&entry.bytes().ok()?).ok()?);
+        self.value = Some(Arc::clone(&value));
+        entry.with_object(value).ok()
+    }
+
+    fn load(&mut self) -> BoxFuture<'_, CacheResult<Entry>> {
+        Box::pin(async {
+            let compute = self.compute.take().ok_or_else(spent)?;
+            let value = Arc::new(compute().await?);
+            self.value = Some(Arc::clone(&value));
+            Ok(Entry::from_object(value, encoder::<T>(self.serializer.clone()), Moment::NEVER))
+        })
+    }
+}
+
+fn encoder<T: Serialize + Send + Sync + 'static>(serializer: CacheSerializer) -> Encode {
+    Arc::new(move |object: &Object| match object.downcast_ref::<T>() {
+        Some(value) => serializer.serialize(value),
+        None => Err(CacheError::InternalError("an object is not of the type it was stored as".into())),
+    })
+}

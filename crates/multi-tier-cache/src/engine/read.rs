@@ -1,0 +1,176 @@
+//! Reads: one function from the first look to the answer.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::{Answer, Engine, Hit, Load, Source};
+use crate::clock::Moment;
+use crate::entry::Entry;
+use crate::error::{CacheError, CacheResult};
+use crate::local::{Join, Kind, Origin, Placed, Turn};
+use crate::stack::{Ask, Store, Tier};
+
+/// What a reader wants, and so which flight it takes part in.
+pub(crate) enum Wanted<'a> {
+    /// What is stored. Never waits for a loader.
+    Stored,
+    /// A value: what is stored if the loader accepts it, else what it computes, kept for this long.
+    Loaded(&'a mut dyn Load, Duration),
+}
+
+/// What the tiers know of a key.
+enum Found {
+    /// The hit, and whether its tier's lot was drawn for promotion.
+    Hit(Hit, bool),
+    Miss,
+    /// No tier has it, but this one could not be asked.
+    Unknown(CacheError),
+}
+
+impl Engine {
+    /// A hit in the leading in-process tiers: no await, no allocation.
+    #[inline]
+    pub(crate) fn hit(&self, key: &str) -> Option<Entry> {
+        let (position, entry) = self.local.lookup(key)?;
+        if position > 0 {
+            self.promote_locally(key, position);
+        }
+        self.stats.hit(position);
+        Some(entry)
+    }
+
+    /// A hit in the leading in-process tiers that is decoded already.
+    #[inline]
+    pub(crate) fn hit_as<T: Any + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
+        let (position, entry) = self.local.lookup(key)?;
+        let value = entry.object_as()?;
+        if position > 0 {
+            self.promote_locally(key, position);
+        }
+        self.stats.hit(position);
+        Some(value)
+    }
+
+    /// The value of `key` and where it came from. Dropping the future hands a flight it leads to a follower.
+    pub(crate) async fn read(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
+        self.check_key(key)?;
+        loop {
+            if let Some(hit) = self.look_locally(key, &mut wanted) {
+                return self.counted(Ok(Some(hit)), &wanted);
+            }
+            if wanted.kind() == Kind::Lookup && self.is_local() {
+                return self.counted(Ok(None), &wanted);
+            }
+            let lead = match self.local.join(key, wanted.kind()) {
+                Join::Lead(lead) => lead,
+                Join::Follow(follower) => match follower.await {
+                    Turn::Lead(lead) => lead,
+                    Turn::Again => continue,
+                    Turn::Landed(Ok(Some(hit))) => match wanted.accept(hit.entry) {
+                        Some(entry) => return self.counted(Ok(Some(Hit { entry, ..hit })), &wanted),
+                        None => continue,
+                    },
+                    Turn::Landed(answer) => return self.counted(answer, &wanted),
+                },
+            };
+            // The leader's stamp is older than everything it reads from here on.
+            let (origin, copies, answer) = match (self.find(key, &mut wanted).await, &mut wanted) {
+                (Found::Hit(hit, promote), _) => (Origin::Copy, self.copies_above(key, &hit, promote), Ok(Some(hit))),
+                (Found::Miss, Wanted::Stored) => (Origin::Copy, Vec::new(), Ok(None)),
+                (Found::Unknown(error), Wanted::Stored) => (Origin::Copy, Vec::new(), Err(error)),
+                (_, Wanted::Loaded(loader, ttl)) => match self.load(&mut **loader, *ttl).await {
+                    Ok((hit, copies)) => (Origin::Source, copies, Ok(Some(hit))),
+                    Err(error) => (Origin::Source, Vec::new(), Err(error)),
+                },
+            };
+            let answer = self.settle(lead, origin, copies, answer).await;
+            return self.counted(answer, &wanted);
+        }
+    }
+
+    fn look_locally(&self, key: &str, wanted: &mut Wanted<'_>) -> Option<Hit> {
+        let (position, found) = self.local.lookup(key)?;
+        let decoded_before = found.has_object();
+        let entry = wanted.accept(found)?;
+        if entry.has_object() && !decoded_before {
+            self.local.replace_same(key, position, &entry);
+        }
+        if position > 0 {
+            self.promote_locally(key, position);
+        }
+        Some(Hit { entry, source: Source::Tier(position) })
+    }
+
+    /// Asks every tier in order.
+    async fn find(&self, key: &str, wanted: &mut Wanted<'_>) -> Found {
+        let mut outage = None;
+        for (position, tier) in self.tiers.iter().enumerate() {
+            // Drawn before the read: only what is promoted needs the remaining TTL.
+            let promote = position > 0 && self.may_promote(tier);
+            match self.ask(tier, key, promote).await {
+                Ok(found) => {
+                    if let Some(entry) = found.and_then(|entry| wanted.accept(entry)) {
+                        return Found::Hit(Hit { entry, source: Source::Tier(position) }, promote);
+                    }
+                }
+                Err(error) => outage = Some(error),
+            }
+        }
+        outage.map_or(Found::Miss, Found::Unknown)
+    }
+
+    async fn ask(&self, tier: &Tier, key: &str, promote: bool) -> CacheResult<Option<Entry>> {
+        let remote = match &tier.store {
+            Store::Local(face) => return Ok(face.lookup(key)),
+            Store::Remote(remote) => remote,
+        };
+        let found = remote.get(key, if promote { Ask::ValueAndTtl } else { Ask::Value }).await?;
+        Ok(found.map(|(bytes, ttl)| {
+            let expires = ttl.map_or(Moment::NEVER, |ttl| self.options.clock.now().after(ttl));
+            Entry::from_bytes(bytes, expires)
+        }))
+    }
+
+    /// Runs the loader; a panic in it is an error to its caller and to every follower.
+    async fn load(&self, loader: &mut dyn Load, ttl: Duration) -> CacheResult<(Hit, Vec<Placed>)> {
+        let loaded = AssertUnwindSafe(loader.load()).catch_unwind().await;
+        let entry = loaded.map_err(|panic| panicked(panic.as_ref()))??;
+        let copies = self.copies_everywhere(&entry, ttl)?;
+        Ok((Hit { entry, source: Source::Loader }, copies))
+    }
+
+    /// One request, one count.
+    fn counted(&self, answer: Answer, wanted: &Wanted<'_>) -> Answer {
+        match (&answer, wanted) {
+            (Ok(Some(Hit { source: Source::Tier(position), .. })), _) => self.stats.hit(*position),
+            (Ok(_), _) | (Err(_), Wanted::Loaded(..)) => self.stats.miss(),
+            (Err(_), Wanted::Stored) => {}
+        }
+        answer
+    }
+}
+
+impl Wanted<'_> {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Stored => Kind::Lookup,
+            Self::Loaded(..) => Kind::Load,
+        }
+    }
+
+    fn accept(&mut self, entry: Entry) -> Option<Entry> {
+        match self {
+            Self::Stored => Some(entry),
+            Self::Loaded(loader, _) => loader.accept(entry),
+        }
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> CacheError {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    CacheError::InternalError(format!("the loader panicked: {}", text.unwrap_or("(no message)")))
+}

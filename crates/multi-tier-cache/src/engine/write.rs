@@ -1,0 +1,182 @@
+//! Writes: filling what was read or loaded, promoting it, and putting what a caller brings.
+//!
+//! Lowest tier first, in-process tiers last and under the stamps. Writers of one key take turns at the tiers that are
+//! awaited, so that what such a tier ends with is what the last writer stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Answer, Engine, Hit, Source, owned};
+use crate::clock::Moment;
+use crate::entry::Entry;
+use crate::error::{CacheError, CacheResult};
+use crate::local::{Lead, Origin, Placed, Watch};
+use crate::policy::promoted;
+use crate::stack::{Remote, Tier};
+
+impl Engine {
+    /// Stores `copies`, then lands the flight with `answer`. Copies are dropped if the key was revoked meanwhile; the
+    /// answer is given in any case.
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        mut lead: Lead<Answer>,
+        origin: Origin,
+        copies: Vec<Placed>,
+        answer: Answer,
+    ) -> Answer {
+        if copies.iter().all(|(position, _)| self.remote(*position).is_none()) {
+            let made = copies.len();
+            let filled = copies.is_empty() || self.local.fill(lead.watch(), origin, copies);
+            self.count_promotions(origin, if filled { made } else { 0 });
+            lead.land(answer.clone());
+            return answer;
+        }
+        let (engine, landing) = (Arc::clone(self), answer.clone());
+        let task = async move {
+            engine.fill(lead.watch(), origin, copies).await;
+            lead.land(landing);
+        };
+        // If a backend's panic ends the task, the dropped lead hands over, and this caller still has its value.
+        let _ = owned(task).await;
+        answer
+    }
+
+    async fn fill(&self, watch: &mut Watch<Answer>, origin: Origin, copies: Vec<Placed>) {
+        let _turn = watch.turn().await;
+        let mut made = 0;
+        let (remote, local): (Vec<_>, Vec<_>) =
+            copies.into_iter().partition(|(position, _)| self.remote(*position).is_some());
+        for (position, entry) in remote.into_iter().rev() {
+            if !watch.admits(origin) {
+                return;
+            }
+            made += usize::from(self.store_at(position, watch.key(), &entry).await.is_ok());
+        }
+        let count = local.len();
+        if self.local.fill(watch, origin, local) {
+            made += count;
+        }
+        self.count_promotions(origin, made);
+    }
+
+    /// Replaces `key` in every tier. Ok if at least one tier took the value.
+    pub(crate) async fn put(self: &Arc<Self>, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
+        self.check_key(key)?;
+        self.check_value(value.len())?;
+        let entries = self.entries(&Entry::from_bytes(value, Moment::NEVER), ttl);
+        if self.is_local() {
+            self.local.put(key, &entries);
+            return Ok(());
+        }
+        let (engine, key) = (Arc::clone(self), key.to_owned());
+        owned(async move { engine.put_everywhere(&key, entries).await }).await?
+    }
+
+    async fn put_everywhere(&self, key: &str, entries: Vec<Placed>) -> CacheResult<()> {
+        let mut watch = self.local.watch(key);
+        let _turn = watch.turn().await;
+        self.local.revoke_watched(&mut watch);
+        let mut outcome = Err(CacheError::InternalError("a put reached no tier".into()));
+        for (position, remote) in self.remotes() {
+            let entry = entries.iter().find(|(place, _)| *place == position);
+            let stored = match entry {
+                Some((_, entry)) => self.store_at(position, key, entry).await,
+                None => remote.remove(key).await,
+            };
+            outcome = if outcome.is_ok() { outcome } else { stored };
+        }
+        let (local, _): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|(position, _)| self.remote(*position).is_none());
+        // Refused means: a later change of the key has taken its place already.
+        self.local.fill(&mut watch, Origin::Source, local);
+        if self.remotes().count() < self.tiers.len() { Ok(()) } else { outcome }
+    }
+
+    async fn store_at(&self, position: usize, key: &str, entry: &Entry) -> CacheResult<()> {
+        let Some(remote) = self.remote(position) else { return Ok(()) };
+        remote.set(key, entry.bytes()?, entry.expires().since(self.options.clock.now())).await
+    }
+
+    /// Copies of a hit for the tiers above it.
+    pub(super) fn copies_above(&self, key: &str, hit: &Hit, promote: bool) -> Vec<Placed> {
+        let Source::Tier(source) = hit.source else { return Vec::new() };
+        let Some(tier) = self.tiers.get(source).filter(|_| promote) else { return Vec::new() };
+        if let Some(condition) = &self.options.promote_if
+            && !hit.entry.bytes().is_ok_and(|bytes| condition(key, &bytes, tier.level))
+        {
+            return Vec::new();
+        }
+        let remaining = hit.entry.remaining(&self.options.clock);
+        let now = self.options.clock.now();
+        let copy = |(position, above): (usize, &Tier)| {
+            let ttl = promoted(remaining, tier.scale, above.scale);
+            (!ttl.is_zero()).then(|| (position, hit.entry.expiring(now.after(ttl))))
+        };
+        self.tiers.iter().take(source).enumerate().filter_map(copy).collect()
+    }
+
+    /// Copies of a loaded value for every tier; none if it is not to be kept.
+    pub(super) fn copies_everywhere(&self, entry: &Entry, ttl: Duration) -> CacheResult<Vec<Placed>> {
+        if !self.is_local() {
+            entry.bytes()?;
+        }
+        if entry.len_hint().is_some_and(|len| self.check_value(len).is_err()) {
+            return Ok(Vec::new());
+        }
+        Ok(self.entries(entry, ttl))
+    }
+
+    /// One entry per tier with a TTL of its own; a TTL of zero leaves the tier out.
+    fn entries(&self, entry: &Entry, ttl: Duration) -> Vec<Placed> {
+        let now = self.options.clock.now();
+        let of_tier = |(position, tier): (usize, &Tier)| {
+            let ttl = tier.scale.apply(ttl);
+            (!ttl.is_zero()).then(|| (position, entry.expiring(now.after(ttl))))
+        };
+        self.tiers.iter().enumerate().filter_map(of_tier).collect()
+    }
+
+    /// Copies a hit of a leading in-process tier into the tiers above it, if the lot or the condition says so.
+    pub(super) fn promote_locally(&self, key: &str, position: usize) {
+        if !self.tiers.get(position).is_some_and(|tier| self.may_promote(tier)) {
+            return;
+        }
+        let copied = self.local.copy_up(key, position, |entry| {
+            let hit = Hit { entry: entry.clone(), source: Source::Tier(position) };
+            self.copies_above(key, &hit, true)
+        });
+        self.stats.promoted(copied);
+    }
+
+    /// Draws a tier's lot for one hit. A condition decides instead of the lot, once the value is known.
+    pub(super) fn may_promote(&self, tier: &Tier) -> bool {
+        if self.options.promote_if.is_some() { tier.promotes() } else { tier.promotion.draw() }
+    }
+
+    /// The tiers that are awaited, lowest first.
+    pub(super) fn remotes(&self) -> impl Iterator<Item = (usize, &Remote)> {
+        self.tiers.iter().enumerate().rev().filter_map(|(position, tier)| Some((position, tier.remote()?)))
+    }
+
+    fn remote(&self, position: usize) -> Option<&Remote> {
+        self.tiers.get(position)?.remote()
+    }
+
+    fn count_promotions(&self, origin: Origin, made: usize) {
+        if origin == Origin::Copy {
+            self.stats.promoted(made);
+        }
+    }
+
+    fn check_value(&self, len: usize) -> CacheResult<()> {
+        let limit = self.options.max_value_bytes;
+        if len <= limit {
+            return Ok(());
+        }
+        Err(CacheError::ConfigError(format!(
+            "a value of {len} bytes exceeds the limit of {limit}; raise it with CacheSystemBuilder::with_max_value_bytes"
+        )))
+    }
+}

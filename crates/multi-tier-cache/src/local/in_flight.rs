@@ -1,0 +1,431 @@
+//! The table of keys in flight: who reads or writes a key just now, and what has happened to it since they began.
+//!
+//! A slot exists while somebody holds a [`Watch`] on its key or a flight is attached to it, so a quiet cache has an
+//! empty table. Its stamp says how often the key was revoked and filled; whoever watches compares. Stamps are kept
+//! per key, not per stripe of keys: a stripe shared with busy neighbours would refuse the fill of every slow load.
+//!
+//! Lock order: shard, then flight.
+
+use std::future::Future;
+use std::hash::BuildHasher;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use hashbrown::HashTable;
+use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard};
+
+use super::flight::{Flight, Phase};
+use super::protection::Protection;
+use crate::defaults;
+use crate::sync::{Mutex, MutexGuard};
+
+pub(crate) struct InFlight<T> {
+    shards: Box<[Mutex<Shard<T>>]>,
+    hasher: foldhash::fast::RandomState,
+    keys: AtomicUsize,
+}
+
+struct Shard<T>(HashTable<Slot<T>>);
+
+struct Slot<T> {
+    key: Arc<str>,
+    stamp: Stamp,
+    watchers: usize,
+    flights: [Option<Arc<Flight<T>>>; Kind::COUNT],
+    turn: Option<Arc<TurnLock<()>>>,
+}
+
+/// How often a key was revoked and filled while it was watched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Stamp {
+    revoked: u64,
+    filled: u64,
+}
+
+/// What a flight fetches. Readers that must not wait for a loader have flights of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// What the lower tiers hold.
+    Lookup,
+    /// What the lower tiers hold, else what a loader computes.
+    Load,
+}
+
+/// Where a value to be filled comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The source itself (a loader, a caller's put): newer than any copy.
+    Source,
+    /// A lower tier: older than whatever was filled meanwhile.
+    Copy,
+}
+
+/// The caller's part in a flight.
+pub(crate) enum Join<T: Clone> {
+    Lead(Lead<T>),
+    Follow(Follower<T>),
+}
+
+/// How following a flight ended.
+pub(crate) enum Turn<T: Clone> {
+    Landed(T),
+    /// The leader went away: this caller leads now.
+    Lead(Lead<T>),
+    /// The flight ended without an answer: start over.
+    Again,
+}
+
+impl<T: Clone> InFlight<T> {
+    pub(crate) fn new() -> Arc<Self> {
+        let shards = if cfg!(model_check) { 1 } else { defaults::IN_FLIGHT_SHARDS };
+        Arc::new(Self {
+            shards: (0..shards).map(|_| Mutex::new(Shard(HashTable::new()))).collect(),
+            hasher: foldhash::fast::RandomState::default(),
+            keys: AtomicUsize::new(0),
+        })
+    }
+
+    /// The number of keys being read or written just now.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    /// Leads a new flight for `key`, or follows the one under way.
+    pub(crate) fn join(self: &Arc<Self>, key: &str, kind: Kind) -> Join<T> {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash);
+        let slot = self.slot(&mut shard, key, hash);
+        if let Some(flight) = slot.flight(kind) {
+            let flight = Arc::clone(flight);
+            let place = Place { table: Arc::clone(self), key: Arc::clone(&slot.key), hash };
+            let seat = flight.follow();
+            return Join::Follow(Follower { place, kind, flight, seat, joined: slot.stamp, ended: false });
+        }
+        let flight = Arc::new(Flight::led());
+        slot.attach(kind, Arc::clone(&flight));
+        let watch = self.watch_slot(slot, hash);
+        Join::Lead(Lead { watch, kind, flight, landed: false })
+    }
+
+    /// Watches `key` without leading a flight: for writers.
+    pub(crate) fn watch(self: &Arc<Self>, key: &str) -> Watch<T> {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash);
+        let slot = self.slot(&mut shard, key, hash);
+        self.watch_slot(slot, hash)
+    }
+
+    /// Marks `key` as changed at its source: fills begun before are refused, flights begun before are no longer
+    /// joined. `change` runs under the same lock, so that no fill comes between.
+    pub(crate) fn revoke(&self, key: &str, change: impl FnOnce()) {
+        let mut change = Some(change);
+        if !Protection::DropUnderLock.is_on() {
+            change.take().into_iter().for_each(|change| change());
+        }
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash);
+        self.update(&mut shard, key, hash, Slot::revoke);
+        change.into_iter().for_each(|change| change());
+    }
+
+    /// Revokes every key in flight for which `matches` holds.
+    pub(crate) fn revoke_where(&self, matches: &dyn Fn(&str) -> bool) {
+        for shard in &self.shards {
+            shard.lock().0.retain(|slot| {
+                if matches(&slot.key) {
+                    slot.revoke();
+                }
+                self.keep(slot)
+            });
+        }
+    }
+
+    /// Runs `change`, which fills `key` from a local copy, under the lock that revocations take.
+    pub(crate) fn exclusively<R>(&self, key: &str, change: impl FnOnce() -> R) -> R {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash);
+        self.update(&mut shard, key, hash, |slot| slot.stamp.filled += 1);
+        change()
+    }
+
+    /// The write turns in use for matching keys.
+    pub(crate) fn turns_where(&self, matches: &dyn Fn(&str) -> bool) -> Vec<Arc<TurnLock<()>>> {
+        let mut turns = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            turns.extend(shard.0.iter().filter(|slot| matches(&slot.key)).filter_map(|slot| slot.turn.clone()));
+        }
+        turns
+    }
+
+    fn hash(&self, key: &str) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    #[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "reduced modulo the length")]
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<T>> {
+        self.shards[(hash >> 48) as usize % self.shards.len()].lock()
+    }
+
+    fn slot<'a>(&self, shard: &'a mut Shard<T>, key: &str, hash: u64) -> &'a mut Slot<T> {
+        let rehash = |slot: &Slot<T>| self.hash(&slot.key);
+        let vacant = match shard.0.entry(hash, |slot| &*slot.key == key, rehash) {
+            hashbrown::hash_table::Entry::Occupied(slot) => return slot.into_mut(),
+            hashbrown::hash_table::Entry::Vacant(vacant) => vacant,
+        };
+        self.keys.fetch_add(1, Ordering::Relaxed);
+        vacant.insert(Slot::new(key)).into_mut()
+    }
+
+    fn watch_slot(self: &Arc<Self>, slot: &mut Slot<T>, hash: u64) -> Watch<T> {
+        slot.watchers += 1;
+        let place = Place { table: Arc::clone(self), key: Arc::clone(&slot.key), hash };
+        Watch { place, stamp: slot.stamp }
+    }
+
+    /// Changes the slot of `key`, if there is one, and removes it when nothing is left in it.
+    fn update<R>(&self, shard: &mut Shard<T>, key: &str, hash: u64, change: impl FnOnce(&mut Slot<T>) -> R) -> Option<R> {
+        let mut occupied = shard.0.find_entry(hash, |slot| &*slot.key == key).ok()?;
+        let changed = change(occupied.get_mut());
+        if !self.keep(occupied.get()) {
+            occupied.remove();
+        }
+        Some(changed)
+    }
+
+    fn keep(&self, slot: &Slot<T>) -> bool {
+        let keep = slot.watchers > 0 || slot.flights.iter().any(Option::is_some);
+        if !keep {
+            self.keys.fetch_sub(1, Ordering::Relaxed);
+        }
+        keep
+    }
+}
+
+impl<T: Clone> Slot<T> {
+    fn new(key: &str) -> Self {
+        Self { key: key.into(), stamp: Stamp::default(), watchers: 0, flights: [const { None }; Kind::COUNT], turn: None }
+    }
+
+    fn flight(&self, kind: Kind) -> Option<&Arc<Flight<T>>> {
+        self.flights.get(kind as usize)?.as_ref()
+    }
+
+    fn attach(&mut self, kind: Kind, flight: Arc<Flight<T>>) {
+        if let Some(place) = self.flights.get_mut(kind as usize) {
+            *place = Some(flight);
+        }
+    }
+
+    /// Detaches `flight`; false if a revocation did so before.
+    fn detach(&mut self, kind: Kind, flight: &Arc<Flight<T>>) -> bool {
+        match self.flights.get_mut(kind as usize) {
+            Some(place) if place.as_ref().is_some_and(|attached| Arc::ptr_eq(attached, flight)) => {
+                *place = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn is_attached(&self, kind: Kind, flight: &Arc<Flight<T>>) -> bool {
+        self.flight(kind).is_some_and(|attached| Arc::ptr_eq(attached, flight))
+    }
+
+    fn revoke(&mut self) {
+        self.stamp.revoked += 1;
+        if Protection::NoLateJoiners.is_on() {
+            self.flights = [const { None }; Kind::COUNT];
+        }
+    }
+
+    fn admits(&self, since: Stamp, origin: Origin) -> bool {
+        let unrevoked = self.stamp.revoked == since.revoked || !Protection::StampBeforeFill.is_on();
+        let newest = origin == Origin::Source
+            || self.stamp.filled == since.filled
+            || !Protection::NewerValueStays.is_on();
+        unrevoked && newest
+    }
+}
+
+impl Kind {
+    const COUNT: usize = 2;
+}
+
+/// A key in a table.
+struct Place<T> {
+    table: Arc<InFlight<T>>,
+    key: Arc<str>,
+    hash: u64,
+}
+
+impl<T: Clone> Place<T> {
+    fn with_slot<R>(&self, change: impl FnOnce(&mut Slot<T>) -> R) -> Option<R> {
+        let mut shard = self.table.shard(self.hash);
+        self.table.update(&mut shard, &self.key, self.hash, change)
+    }
+}
+
+/// Interest in a key: keeps its slot, and remembers the key's stamp from the moment the interest began.
+pub(crate) struct Watch<T: Clone> {
+    place: Place<T>,
+    stamp: Stamp,
+}
+
+impl<T: Clone> Watch<T> {
+    pub(crate) fn key(&self) -> &Arc<str> {
+        &self.place.key
+    }
+
+    /// Whether a value read since the watch began may still be stored.
+    pub(crate) fn admits(&self, origin: Origin) -> bool {
+        self.place.with_slot(|slot| slot.admits(self.stamp, origin)).unwrap_or(false)
+    }
+
+    /// Runs `insert` unless the key has moved since the watch began; true if it ran.
+    pub(crate) fn fill(&mut self, origin: Origin, insert: impl FnOnce(&Arc<str>)) -> bool {
+        let (place, stamp) = (&self.place, &mut self.stamp);
+        let filled = place.with_slot(|slot| {
+            let admitted = slot.admits(*stamp, origin);
+            if admitted {
+                insert(&place.key);
+                slot.stamp.filled += 1;
+                *stamp = slot.stamp;
+            }
+            admitted
+        });
+        filled.unwrap_or(false)
+    }
+
+    /// Revokes the key and goes on watching from there: the beginning of a put or a removal.
+    pub(crate) fn revoke(&mut self, change: impl FnOnce()) {
+        let stamp = &mut self.stamp;
+        self.place.with_slot(|slot| {
+            slot.revoke();
+            *stamp = slot.stamp;
+            change();
+        });
+    }
+
+    /// Waits until no other writer of this key is at work in the tiers that are awaited. First come, first served.
+    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
+        let turn = self.place.with_slot(|slot| Arc::clone(slot.turn.get_or_insert_default()));
+        turn.unwrap_or_default().lock_owned().await
+    }
+}
+
+impl<T: Clone> Drop for Watch<T> {
+    fn drop(&mut self) {
+        self.place.with_slot(|slot| slot.watchers -= 1);
+    }
+}
+
+/// The right and duty to answer a flight. Dropped without an answer, it hands the flight to a follower.
+pub(crate) struct Lead<T: Clone> {
+    watch: Watch<T>,
+    kind: Kind,
+    flight: Arc<Flight<T>>,
+    landed: bool,
+}
+
+impl<T: Clone> Lead<T> {
+    pub(crate) fn watch(&mut self) -> &mut Watch<T> {
+        &mut self.watch
+    }
+
+    /// Gives every follower `answer`.
+    pub(crate) fn land(mut self, answer: T) {
+        self.landed = true;
+        self.watch.place.with_slot(|slot| slot.detach(self.kind, &self.flight));
+        self.flight.land(answer);
+    }
+}
+
+impl<T: Clone> Drop for Lead<T> {
+    fn drop(&mut self) {
+        if self.landed || !Protection::HandOver.is_on() {
+            return;
+        }
+        let wakers = self.watch.place.with_slot(|slot| {
+            if !slot.is_attached(self.kind, &self.flight) {
+                return None;
+            }
+            let (followed, wakers) = self.flight.vacate();
+            if !followed {
+                slot.detach(self.kind, &self.flight);
+            }
+            Some(wakers)
+        });
+        match wakers.flatten() {
+            Some(wakers) => wakers.into_iter().for_each(Waker::wake),
+            None => self.flight.dissolve(),
+        }
+    }
+}
+
+/// A caller that waits for a flight's answer, and may have to lead it.
+pub(crate) struct Follower<T: Clone> {
+    place: Place<T>,
+    kind: Kind,
+    flight: Arc<Flight<T>>,
+    seat: usize,
+    joined: Stamp,
+    ended: bool,
+}
+
+impl<T: Clone> Follower<T> {
+    /// Leads the vacant flight, with the key's stamp as it is now; `None` if another follower was faster.
+    fn take_over(&mut self) -> Option<Turn<T>> {
+        let mut shard = self.place.table.shard(self.place.hash);
+        let attached = shard
+            .0
+            .find_mut(self.place.hash, |slot| *slot.key == *self.place.key)
+            .filter(|slot| slot.is_attached(self.kind, &self.flight));
+        let Some(slot) = attached else {
+            // Revoked meanwhile: a newer flight may be under way, and this one has no right to fill.
+            return self.flight.dissolve_vacant().then_some(Turn::Again);
+        };
+        if !self.flight.take_over(self.seat) {
+            return None;
+        }
+        let mut watch = self.place.table.watch_slot(slot, self.place.hash);
+        if !Protection::FreshStampAtHandOver.is_on() {
+            watch.stamp = self.joined;
+        }
+        Some(Turn::Lead(Lead { watch, kind: self.kind, flight: Arc::clone(&self.flight), landed: false }))
+    }
+}
+
+impl<T: Clone> Future for Follower<T> {
+    type Output = Turn<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Turn<T>> {
+        loop {
+            let turn = match self.flight.poll(self.seat, context.waker()) {
+                Phase::Led => return Poll::Pending,
+                Phase::Landed(answer) => Some(Turn::Landed(answer)),
+                Phase::Dissolved => Some(Turn::Again),
+                Phase::Vacant => self.take_over(),
+            };
+            if let Some(turn) = turn {
+                self.ended = true;
+                return Poll::Ready(turn);
+            }
+        }
+    }
+}
+
+impl<T: Clone> Drop for Follower<T> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let mut shard = self.place.table.shard(self.place.hash);
+        if self.flight.leave(self.seat) {
+            let detach = |slot: &mut Slot<T>| slot.detach(self.kind, &self.flight);
+            self.place.table.update(&mut shard, &self.place.key, self.place.hash, detach);
+        }
+    }
+}

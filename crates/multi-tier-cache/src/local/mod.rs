@@ -1,0 +1,154 @@
+//! The tiers inside this process, and the order between those who fill them and those who revoke.
+//!
+//! A key is looked up without taking part in any of this. Whoever wants to *store* what it read first watches the
+//! key ([`in_flight`]); it may store only while the key has not been revoked since, checked and stored under the
+//! lock under which revocations drop the key. Nothing here does I/O or needs a runtime; the model checker drives
+//! these types as they are.
+
+mod flight;
+mod in_flight;
+#[cfg(all(test, model_check))]
+mod model;
+mod protection;
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex as TurnLock;
+
+pub(crate) use in_flight::{InFlight, Join, Kind, Lead, Origin, Turn, Watch};
+
+use crate::entry::Entry;
+use crate::traits::InProcess;
+
+/// The in-process tiers of a stack. `T` is what a flight answers.
+pub(crate) struct Local<T: Clone> {
+    stores: Vec<Store>,
+    /// How many tiers, from the top, are in-process: what a synchronous lookup covers.
+    leading: usize,
+    in_flight: Arc<InFlight<T>>,
+}
+
+/// An in-process tier and its place in the stack, from 0.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub(crate) position: usize,
+    pub(crate) face: Arc<dyn InProcess>,
+}
+
+/// An entry on its way into the tier at a position.
+pub(crate) type Placed = (usize, Entry);
+
+impl<T: Clone> Local<T> {
+    /// `stores` in ascending position.
+    pub(crate) fn new(stores: Vec<Store>) -> Self {
+        let leading = stores.iter().enumerate().take_while(|(place, store)| *place == store.position).count();
+        Self { stores, leading, in_flight: InFlight::new() }
+    }
+
+    /// The first live entry of the leading tiers, and where it was.
+    #[inline]
+    pub(crate) fn lookup(&self, key: &str) -> Option<Placed> {
+        self.stores.iter().take(self.leading).find_map(|store| Some((store.position, store.face.lookup(key)?)))
+    }
+
+    /// How many tiers a [`lookup`](Self::lookup) covers.
+    pub(crate) fn leading(&self) -> usize {
+        self.leading
+    }
+
+    /// Looks into the in-process tier at `position`.
+    pub(crate) fn lookup_at(&self, position: usize, key: &str) -> Option<Entry> {
+        self.stores.iter().find(|store| store.position == position)?.face.lookup(key)
+    }
+
+    pub(crate) fn join(&self, key: &str, kind: Kind) -> Join<T> {
+        self.in_flight.join(key, kind)
+    }
+
+    pub(crate) fn watch(&self, key: &str) -> Watch<T> {
+        self.in_flight.watch(key)
+    }
+
+    /// Stores `entries` unless the key has moved since the watch began; true if they were stored.
+    pub(crate) fn fill(&self, watch: &mut Watch<T>, origin: Origin, entries: Vec<Placed>) -> bool {
+        watch.fill(origin, |key| self.store(key, entries))
+    }
+
+    /// Replaces `key` in every in-process tier at once, dropping it where there is no entry for it: a put where no
+    /// other tier has to be asked.
+    pub(crate) fn put(&self, key: &str, entries: &[Placed]) {
+        let key: Arc<str> = key.into();
+        self.in_flight.revoke(&key, || {
+            for store in self.stores.iter().rev() {
+                match entries.iter().find(|(position, _)| *position == store.position) {
+                    Some((_, entry)) => store.face.store(&key, entry.clone()),
+                    None => store.face.evict(&key),
+                }
+            }
+        });
+    }
+
+    /// Copies the live entry of the leading tier at `position` into tiers above, as `copies` decides.
+    pub(crate) fn copy_up(&self, key: &str, position: usize, copies: impl FnOnce(&Entry) -> Vec<Placed>) -> usize {
+        self.in_flight.exclusively(key, || {
+            let entries = self.lookup_at(position, key).map(|entry| copies(&entry)).unwrap_or_default();
+            let copied = entries.len();
+            self.store(&key.into(), entries);
+            copied
+        })
+    }
+
+    /// Puts another form of the entry at `position` in its place, if it is still the same value.
+    pub(crate) fn replace_same(&self, key: &str, position: usize, entry: &Entry) {
+        self.in_flight.exclusively(key, || {
+            if self.lookup_at(position, key).is_some_and(|stored| stored.is_same_value(entry)) {
+                self.store(&key.into(), vec![(position, entry.clone())]);
+            }
+        });
+    }
+
+    /// Drops `key` here and refuses every fill and join begun before.
+    pub(crate) fn revoke(&self, key: &str) {
+        self.in_flight.revoke(key, || self.evict(key));
+    }
+
+    /// The same for a writer that goes on watching.
+    pub(crate) fn revoke_watched(&self, watch: &mut Watch<T>) {
+        let key = Arc::clone(watch.key());
+        watch.revoke(|| self.evict(&key));
+    }
+
+    /// The same for every key for which `matches` holds.
+    pub(crate) fn revoke_where(&self, matches: &dyn Fn(&str) -> bool) {
+        // Fills begun before are refused from here on; those that came earlier are evicted next.
+        self.in_flight.revoke_where(matches);
+        for store in self.stores.iter().rev() {
+            store.face.evict_where(matches);
+        }
+    }
+
+    /// The write turns in use for matching keys.
+    pub(crate) fn turns_where(&self, matches: &dyn Fn(&str) -> bool) -> Vec<Arc<TurnLock<()>>> {
+        self.in_flight.turns_where(matches)
+    }
+
+    /// The number of keys being read or written just now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Lowest tier first, so that no reader finds the old value below a new one.
+    fn evict(&self, key: &str) {
+        for store in self.stores.iter().rev() {
+            store.face.evict(key);
+        }
+    }
+
+    fn store(&self, key: &Arc<str>, entries: Vec<Placed>) {
+        for (position, entry) in entries {
+            if let Some(store) = self.stores.iter().find(|store| store.position == position) {
+                store.face.store(key, entry);
+            }
+        }
+    }
+}

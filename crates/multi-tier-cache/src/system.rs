@@ -1,0 +1,55 @@
+//! A cache ready for use.
+
+use std::sync::Arc;
+
+#[cfg(feature = "moka")]
+use crate::backends::L1Cache;
+#[cfg(feature = "redis")]
+use crate::backends::L2Cache;
+use crate::builder::CacheSystemBuilder;
+use crate::cache_manager::CacheManager;
+use crate::error::CacheResult;
+
+/// A cache manager with handles to its default tiers. Cheap to clone; clones are the same cache.
+#[derive(Debug, Clone)]
+pub struct CacheSystem {
+    /// The verbs.
+    pub cache_manager: Arc<CacheManager>,
+    /// The first tier, if it is Moka.
+    #[cfg(feature = "moka")]
+    pub l1_cache: Option<Arc<L1Cache>>,
+    /// The second tier, if it is Redis.
+    #[cfg(feature = "redis")]
+    pub l2_cache: Option<Arc<L2Cache>>,
+}
+
+impl CacheSystem {
+    /// The default tiers; the Redis address is the environment's `REDIS_URL`, that of a `.env` file, or
+    /// `redis://127.0.0.1:6379`. A Redis that cannot be reached is not an error: it joins when it comes up.
+    ///
+    /// # Errors
+    /// `ConfigError` if the address is malformed.
+    pub async fn new() -> CacheResult<Self> {
+        CacheSystemBuilder::new().build().await
+    }
+
+    /// The default tiers with Redis at `redis_url` (`redis://` or `rediss://`, with user, password and database).
+    ///
+    /// # Errors
+    /// `ConfigError` if the address is malformed.
+    #[cfg(feature = "redis")]
+    pub async fn with_redis_url(redis_url: &str) -> CacheResult<Self> {
+        CacheSystemBuilder::new().with_redis_url(redis_url).build().await
+    }
+
+    /// Whether the first tier works. [`CacheManager::health`] reports each tier.
+    pub async fn health_check(&self) -> bool {
+        self.cache_manager.first_tier_works().await
+    }
+
+    /// The verbs.
+    #[must_use]
+    pub fn cache_manager(&self) -> &Arc<CacheManager> {
+        &self.cache_manager
+    }
+}
