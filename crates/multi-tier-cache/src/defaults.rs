@@ -34,3 +34,15 @@ pub const SCAN_BATCH: usize = 1_000;
 pub const KEY_CHUNK: usize = 500;
 /// Longest time a blocking read of a stream may wait, in milliseconds.
 pub const STREAM_BLOCK_MAX: usize = 24 * 60 * 60 * 1_000;
+/// How long a connection to Redis may be idle before it is probed with a PING.
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// Longest wait for the PING that decides whether a connection whose operation timed out is kept.
+pub const VERIFY_BUDGET: Duration = Duration::from_millis(200);
+/// Longest time an async constructor of a Redis tier waits for the first connection before it returns without.
+pub const EAGER_CONNECT_WAIT: Duration = Duration::from_millis(250);
+/// Idle time after which the kernel probes a TCP connection to Redis.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+/// Pause between such probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Idle connections kept for blocking reads of streams.
+pub const STREAM_IDLE_CONNECTIONS: usize = 4;
