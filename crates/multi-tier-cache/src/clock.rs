@@ -117,8 +117,7 @@ mod kernel {
 
     #[inline]
     fn nanos(time: Timespec) -> u64 {
-        u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000)
-            + u64::try_from(time.tv_nsec).unwrap_or(0)
+        u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000) + u64::try_from(time.tv_nsec).unwrap_or(0)
     }
 }
 

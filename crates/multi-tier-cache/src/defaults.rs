@@ -52,3 +52,15 @@ pub const MOKA_TIME_TO_LIVE: Duration = Duration::from_secs(60 * 60);
 pub const MOKA_TIME_TO_IDLE: Duration = Duration::from_secs(2 * 60);
 /// Longest idleness that Moka accepts (1,000 years); a longer one is lowered to it.
 pub const MOKA_TIME_TO_IDLE_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 60 * 60);
+/// How long a connection to Redis may be idle before it is probed with a PING.
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// Longest wait for the PING that decides whether a connection whose operation timed out is kept.
+pub const VERIFY_BUDGET: Duration = Duration::from_millis(200);
+/// Longest time an async constructor of a Redis tier waits for the first connection before it returns without.
+pub const EAGER_CONNECT_WAIT: Duration = Duration::from_millis(250);
+/// Idle time after which the kernel probes a TCP connection to Redis.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+/// Pause between such probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Idle connections kept for blocking reads of streams.
+pub const STREAM_IDLE_CONNECTIONS: usize = 4;

@@ -178,8 +178,11 @@ pub trait StreamingBackend: Send + Sync {
     ) -> BoxFuture<'a, CacheResult<String>>;
 
     /// The newest `count` entries, newest first.
-    fn stream_read_latest<'a>(&'a self, stream_key: &'a str, count: usize)
-    -> BoxFuture<'a, CacheResult<Vec<StreamEntry>>>;
+    fn stream_read_latest<'a>(
+        &'a self,
+        stream_key: &'a str,
+        count: usize,
+    ) -> BoxFuture<'a, CacheResult<Vec<StreamEntry>>>;
 
     /// Up to `count` entries after `last_id` (`"0"` from the start, `"$"` only new ones), oldest first; with
     /// `block_ms`, waits that long for one. A read that times out is empty.

@@ -7,12 +7,23 @@ pub mod glob;
 #[cfg(feature = "moka")]
 pub mod moka_cache;
 pub mod quickcache_cache;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
+#[cfg(feature = "redis")]
+pub mod redis_cache;
 
+#[cfg(feature = "redis")]
+pub use self::redis::config::RedisConfig;
 pub use dashmap_cache::DashMapCache;
 #[cfg(feature = "moka")]
 pub use moka_cache::{MokaCache, MokaCacheConfig};
 pub use quickcache_cache::QuickCacheBackend;
+#[cfg(feature = "redis")]
+pub use redis_cache::RedisCache;
 
 /// The first tier of programs that configure Moka.
 #[cfg(feature = "moka")]
 pub type L1Cache = MokaCache;
+/// The usual second tier.
+#[cfg(feature = "redis")]
+pub type L2Cache = RedisCache;

@@ -186,7 +186,13 @@ impl<T: Clone> InFlight<T> {
     }
 
     /// Changes the slot of `key`, if there is one, and removes it when nothing is left in it.
-    fn update<R>(&self, shard: &mut Shard<T>, key: &str, hash: u64, change: impl FnOnce(&mut Slot<T>) -> R) -> Option<R> {
+    fn update<R>(
+        &self,
+        shard: &mut Shard<T>,
+        key: &str,
+        hash: u64,
+        change: impl FnOnce(&mut Slot<T>) -> R,
+    ) -> Option<R> {
         let mut occupied = shard.0.find_entry(hash, |slot| &*slot.key == key).ok()?;
         let changed = change(occupied.get_mut());
         if !self.keep(occupied.get()) {
@@ -206,7 +212,13 @@ impl<T: Clone> InFlight<T> {
 
 impl<T: Clone> Slot<T> {
     fn new(key: &str) -> Self {
-        Self { key: key.into(), stamp: Stamp::default(), watchers: 0, flights: [const { None }; Kind::COUNT], turn: None }
+        Self {
+            key: key.into(),
+            stamp: Stamp::default(),
+            watchers: 0,
+            flights: [const { None }; Kind::COUNT],
+            turn: None,
+        }
     }
 
     fn flight(&self, kind: Kind) -> Option<&Arc<Flight<T>>> {
@@ -243,9 +255,8 @@ impl<T: Clone> Slot<T> {
 
     fn admits(&self, since: Stamp, origin: Origin) -> bool {
         let unrevoked = self.stamp.revoked == since.revoked || !Protection::StampBeforeFill.is_on();
-        let newest = origin == Origin::Source
-            || self.stamp.filled == since.filled
-            || !Protection::NewerValueStays.is_on();
+        let newest =
+            origin == Origin::Source || self.stamp.filled == since.filled || !Protection::NewerValueStays.is_on();
         unrevoked && newest
     }
 }

@@ -74,11 +74,7 @@ impl Remote {
         self.errors.load(Ordering::Relaxed)
     }
 
-    async fn within_budget<R>(
-        &self,
-        operation: &'static str,
-        work: BoxFuture<'_, CacheResult<R>>,
-    ) -> CacheResult<R> {
+    async fn within_budget<R>(&self, operation: &'static str, work: BoxFuture<'_, CacheResult<R>>) -> CacheResult<R> {
         let Some(breaker) = &self.breaker else {
             return work.await.map_err(|error| self.failed(error, operation));
         };
