@@ -19,11 +19,11 @@ pub const MAX_KEY_BYTES: usize = 64 * 1024;
 /// Shards of the table of operations in flight.
 pub const IN_FLIGHT_SHARDS: usize = 64;
 /// Longest time one operation of one tier may take.
-pub const TIER_BUDGET: Duration = Duration::from_millis(1_000);
+pub const TIER_BUDGET: Duration = Duration::from_secs(1);
 /// How long a tier that failed is left alone before one operation tries it again.
 pub const BREAKER_WINDOW: Duration = Duration::from_millis(200);
 /// Longest time one attempt to connect to a server may take.
-pub const CONNECT_BUDGET: Duration = Duration::from_millis(1_000);
+pub const CONNECT_BUDGET: Duration = Duration::from_secs(1);
 /// First pause between attempts to connect; doubled and jittered up to [`RECONNECT_PAUSE_MAX`].
 pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Longest pause between attempts to connect. There is no last attempt.

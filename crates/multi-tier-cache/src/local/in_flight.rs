@@ -121,13 +121,17 @@ impl<T: Clone> InFlight<T> {
     /// joined. `change` runs under the same lock, so that no fill comes between.
     pub(crate) fn revoke(&self, key: &str, change: impl FnOnce()) {
         let mut change = Some(change);
-        if !Protection::DropUnderLock.is_on() {
-            change.take().into_iter().for_each(|change| change());
+        if !Protection::DropUnderLock.is_on()
+            && let Some(change) = change.take()
+        {
+            change();
         }
         let hash = self.hash(key);
         let mut shard = self.shard(hash);
         self.update(&mut shard, key, hash, Slot::revoke);
-        change.into_iter().for_each(|change| change());
+        if let Some(change) = change {
+            change();
+        }
     }
 
     /// Revokes every key in flight for which `matches` holds.
@@ -164,7 +168,7 @@ impl<T: Clone> InFlight<T> {
         self.hasher.hash_one(key)
     }
 
-    #[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "reduced modulo the length")]
+    #[expect(clippy::indexing_slicing, reason = "reduced modulo the length")]
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<T>> {
         self.shards[(hash >> 48) as usize % self.shards.len()].lock()
     }
