@@ -241,10 +241,11 @@ impl From<redis::RedisError> for CacheError {
 fn redis_retryable(error: &redis::RedisError, code: &str, text: &str) -> bool {
     use std::io::ErrorKind::{InvalidData, PermissionDenied, Unsupported};
     match code {
-        "" if error.kind() != redis::ErrorKind::Io => false,
         "" => {
-            let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
-            !matches!(io, Some(InvalidData | PermissionDenied | Unsupported))
+            let cause = error.source().and_then(|cause| cause.downcast_ref::<Cause>());
+            let io = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+            // Invalid data is a certificate that is not trusted.
+            error.is_io_error() && !matches!(io, Some(InvalidData | PermissionDenied | Unsupported))
         }
         "ERR" => text.starts_with("max number of clients reached"),
         code => {

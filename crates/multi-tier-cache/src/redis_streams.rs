@@ -127,7 +127,7 @@ impl RedisStreams {
             None => server.dedicated(patience).await?,
         };
         connection.set_response_timeout(patience);
-        let reply = command.query_async(&mut connection).await.map_err(|error| server.explain(error))?;
+        let reply = command.query_async(&mut connection).await.map_err(|error| server.explain(error, patience))?;
         self.keep(connection);
         Ok(reply)
     }

@@ -104,8 +104,8 @@ impl Supervisor {
         let mut lent = Lent { link, live };
         if waited {
             // One budget covers both the wait and the reply; a reply gets at least a little of it.
-            let left = server.budget.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
-            lent.live.connection.set_response_timeout(left);
+            let remaining = server.budget.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
+            lent.live.connection.set_response_timeout(remaining);
         }
         Ok(lent)
     }
@@ -120,9 +120,9 @@ impl Supervisor {
         self.0.server.open(response).await
     }
 
-    /// The error of an operation on a [`dedicated`](Self::dedicated) connection.
-    pub(crate) fn explain(&self, error: RedisError) -> CacheError {
-        self.0.server.explain(error)
+    /// The error of an operation that waited up to `response` on a [`dedicated`](Self::dedicated) connection.
+    pub(crate) fn explain(&self, error: RedisError, response: Duration) -> CacheError {
+        self.0.server.explain(error, response)
     }
 
     pub(crate) fn budget(&self) -> Duration {
@@ -213,7 +213,8 @@ impl Lent {
             Err(error) => error,
         };
         let trouble = trouble(&error);
-        let error = self.link.server().explain(error);
+        let server = self.link.server();
+        let error = server.explain(error, server.budget);
         if let Some(trouble) = trouble {
             self.link.report(self.live.generation, trouble, &error);
         }
@@ -224,14 +225,19 @@ impl Lent {
 /// What `error` says about the connection, as opposed to the command.
 fn trouble(error: &RedisError) -> Option<Trouble> {
     match error.kind() {
-        // A reply of an unexpected shape, or a broken stream: the probe tells which.
-        ErrorKind::Parse => Some(Trouble::Suspect),
         ErrorKind::Io if error.is_connection_dropped() => Some(Trouble::Lost),
-        ErrorKind::Io => Some(Trouble::Suspect),
+        // A reply that does not parse may be of an unexpected type, or the stream is broken: the probe tells.
+        ErrorKind::Io | ErrorKind::Parse => Some(Trouble::Suspect),
         ErrorKind::AuthenticationFailed => Some(Trouble::Lost),
-        _ if error.code() == Some("NOAUTH") => Some(Trouble::Lost),
+        _ if code(error).as_deref() == Some("NOAUTH") => Some(Trouble::Lost),
         _ => None,
     }
+}
+
+/// The code of the server's refusal, in a pipeline of the first.
+fn code(error: &RedisError) -> Option<String> {
+    let refusals = error.clone().into_server_errors()?;
+    refusals.first().map(|(_, refusal)| refusal.code().to_owned())
 }
 
 impl Server {
@@ -259,7 +265,7 @@ impl Server {
 
     fn refused(&self, error: RedisError) -> CacheError {
         let address = &self.address;
-        let message = match (error.kind(), error.code()) {
+        let message = match (error.kind(), code(&error).as_deref()) {
             (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS")) => {
                 format!("Redis at {address} refused the user or password of its URL")
             }
@@ -284,15 +290,16 @@ impl Server {
         CacheError::BackendError(Failure::new(message).in_tier("Redis").retryable())
     }
 
-    pub(super) fn explain(&self, error: RedisError) -> CacheError {
+    /// The error of an operation that waited up to `response`.
+    pub(super) fn explain(&self, error: RedisError, response: Duration) -> CacheError {
         if error.is_timeout() {
-            let message = format!("no reply from Redis at {} within {:?}", self.address, self.budget);
+            let message = format!("no reply from Redis at {} within {response:?}", self.address);
             return CacheError::BackendError(Failure::new(message).caused_by(error).in_tier("Redis").retryable());
         }
         if error.is_connection_dropped() {
             return self.reworded(error, "lost the connection to");
         }
-        match error.code() {
+        match code(&error).as_deref() {
             Some("WRONGTYPE") => self.reworded(error, "the key holds a value of another type in"),
             _ => self.reworded(error, "refused by"),
         }

@@ -178,7 +178,7 @@ impl Link {
 
     async fn probe(&self, connection: &mut MultiplexedConnection, patience: Duration) -> CacheResult<()> {
         match time::timeout(patience, ping(connection)).await {
-            Ok(outcome) => outcome.map_err(|error| self.server.explain(error)),
+            Ok(outcome) => outcome.map_err(|error| self.server.explain(error, patience)),
             Err(_) => Err(self.server.unreachable("the connection fell silent")),
         }
     }

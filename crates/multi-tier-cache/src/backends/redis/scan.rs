@@ -14,6 +14,8 @@ use crate::error::{CacheError, CacheResult};
 pub(crate) struct KeyPattern {
     /// What Redis is asked to match: the prefix literally, then the pattern.
     glob: String,
+    /// The one key the pattern can match, if it has no wildcard.
+    literal: Option<String>,
 }
 
 impl KeyPattern {
@@ -29,7 +31,8 @@ impl KeyPattern {
                 pattern.escape_debug()
             )));
         }
-        Ok(Self { glob: format!("{}{pattern}", escape(prefix)) })
+        let literal = (!pattern.contains(['*', '?', '[', '\\'])).then(|| format!("{prefix}{pattern}"));
+        Ok(Self { glob: format!("{}{pattern}", escape(prefix)), literal })
     }
 
     /// Everything under `prefix`.
@@ -40,8 +43,11 @@ impl KeyPattern {
         Self::new(prefix, "*")
     }
 
-    /// Removes every matching key that exists from the call's begin to its end, batch by batch.
+    /// Removes every matching key that is there from the beginning of the call to its end, batch by batch.
     pub(crate) async fn remove(&self, server: &Supervisor) -> CacheResult<()> {
+        if let Some(key) = self.literal.as_ref().filter(|key| !key.starts_with(RESERVED)) {
+            return remove_raw(server, &[key]).await.map(drop);
+        }
         let mut cursor = Cursor::start();
         while let ControlFlow::Continue(keys) = cursor.next(self, server).await? {
             remove_raw(server, &keys).await?;
@@ -108,6 +114,7 @@ fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 mod tests {
     use super::*;
 
@@ -127,5 +134,7 @@ mod tests {
         assert_eq!(KeyPattern::new("a*b[c]\\:", "?").unwrap().glob, r"a\*b\[c\]\\:?");
         assert_eq!(KeyPattern::everything("app:").unwrap().glob, "app:*");
         assert!(KeyPattern::everything("").is_err());
+        assert_eq!(KeyPattern::new("a*", "k").unwrap().literal.as_deref(), Some("a*k"));
+        assert_eq!(KeyPattern::new("", r"k\*").unwrap().literal, None);
     }
 }
