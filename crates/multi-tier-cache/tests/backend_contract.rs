@@ -54,3 +54,21 @@ async fn moka_keeps_the_contract() {
     let make = || Arc::new(MokaCache::new(config).unwrap().with_clock(time.clock())) as Backend;
     backend_contract(make, Expect { longest_ttl: config.time_to_live, ..in_process("Moka", &time) }).await;
 }
+
+#[cfg(feature = "memcached")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memcached_keeps_the_contract() {
+    use multi_tier_cache::backends::MemcachedCache;
+    let server = test_servers::MemcachedServer::start().unwrap();
+    let cache = Arc::new(MemcachedCache::with_url(&server.address()).unwrap()) as Backend;
+    let expect = Expect {
+        name: "Memcached",
+        in_process: false,
+        patterns: false,
+        clear: false,
+        tick: Duration::from_secs(1),
+        longest_ttl: Duration::from_secs(30 * 24 * 60 * 60),
+        time: Time::Real,
+    };
+    backend_contract(|| Arc::clone(&cache), expect).await;
+}

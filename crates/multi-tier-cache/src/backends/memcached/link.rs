@@ -1,0 +1,97 @@
+//! The way to the servers: a lazily made client, a budget for each exchange, and a breaker.
+//!
+//! The client gives a connection back to its pool only after a complete exchange: one that fails, times out or is
+//! dropped closes its connection, so no answer can meet the wrong question.
+
+use std::future::Future;
+
+use memcache::exp::{AsyncMetaClient, Error};
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use super::breaker::Breaker;
+use crate::defaults;
+use crate::error::{CacheError, CacheResult, Failure};
+
+pub(crate) const NAME: &str = "Memcached";
+
+pub(crate) struct Link {
+    servers: Vec<String>,
+    /// Made at the first exchange, and anew after a failure: names are resolved again and no old connection is kept.
+    client: Mutex<Option<AsyncMetaClient>>,
+    breaker: Breaker,
+}
+
+impl Link {
+    pub(crate) fn new(servers: Vec<String>) -> Self {
+        Self { servers, client: Mutex::default(), breaker: Breaker::default() }
+    }
+
+    pub(crate) fn servers(&self) -> &[String] {
+        &self.servers
+    }
+
+    /// Runs one exchange within the budget, unless the servers failed a moment ago.
+    pub(crate) async fn exchange<T, F>(
+        &self,
+        operation: &'static str,
+        request: impl FnOnce(AsyncMetaClient) -> F + Send,
+    ) -> CacheResult<T>
+    where
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        if !self.breaker.admits() {
+            let failure = Failure::new("left alone after a failure a moment ago").retryable();
+            return Err(CacheError::BackendError(failure.in_tier(NAME).during(operation)));
+        }
+        self.probe(operation, request).await
+    }
+
+    /// As [`exchange`](Self::exchange), but tries the servers even if they failed a moment ago.
+    pub(crate) async fn probe<T, F>(
+        &self,
+        operation: &'static str,
+        request: impl FnOnce(AsyncMetaClient) -> F + Send,
+    ) -> CacheResult<T>
+    where
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        let answer = timeout(defaults::TIER_BUDGET, async { request(self.client().await?).await }).await;
+        let error = match answer {
+            Ok(Ok(answer)) => {
+                self.breaker.succeeded();
+                return Ok(answer);
+            }
+            Ok(Err(error)) => error,
+            Err(_) => Error::Timeout { key: Vec::new() },
+        };
+        if is_outage(&error) {
+            self.breaker.failed();
+            *self.client.lock() = None;
+        }
+        Err(CacheError::from(error).at(NAME, operation))
+    }
+
+    async fn client(&self) -> Result<AsyncMetaClient, Error> {
+        if let Some(client) = self.client.lock().clone() {
+            return Ok(client);
+        }
+        let client = AsyncMetaClient::builder()
+            .max_connections(Some(defaults::MEMCACHED_CONNECTIONS))
+            .max_idle(defaults::MEMCACHED_CONNECTIONS)
+            .connect_timeout(Some(defaults::CONNECT_BUDGET))
+            .io_timeout(Some(defaults::TIER_BUDGET))
+            .connect_multiple_async(self.servers.iter().map(String::as_str))
+            .await?;
+        Ok(self.client.lock().get_or_insert(client).clone())
+    }
+}
+
+/// Whether the server, rather than the request, is the cause.
+fn is_outage(error: &Error) -> bool {
+    match error {
+        Error::Ambiguous { source, .. } => is_outage(source),
+        Error::Io(_) | Error::Timeout { .. } | Error::Protocol(_) => true,
+        _ => false,
+    }
+}

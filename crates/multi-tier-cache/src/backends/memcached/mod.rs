@@ -1,0 +1,7 @@
+//! The parts of the Memcached backend.
+
+pub(super) mod address;
+pub(super) mod breaker;
+pub(super) mod item;
+pub(super) mod link;
+pub(super) mod stats;
