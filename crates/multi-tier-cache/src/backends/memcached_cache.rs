@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use memcache::exp::{Delete, GetResult, Set};
+use futures_util::future::{BoxFuture, join_all};
+use memcache::exp::Delete;
 
 use crate::backends::memcached::address;
 use crate::backends::memcached::item::{ServerKey, ServerTtl};
 use crate::backends::memcached::link::{Link, NAME};
+use crate::backends::memcached::servers::Servers;
 use crate::backends::memcached::stats::{self, ServerStats};
 use crate::defaults;
-use crate::error::{CacheError, CacheResult, Failure};
+use crate::error::{CacheError, CacheResult};
 use crate::traits::{CacheBackend, Capabilities, L2CacheBackend};
 
 const URL_VARIABLE: &str = "MEMCACHED_URL";
@@ -25,8 +26,8 @@ const URL_DEFAULT: &str = "127.0.0.1:11211";
 /// Connects at the first operation, to at most [`defaults::MEMCACHED_CONNECTIONS`] connections a server, and again
 /// after an outage. Each operation ends within [`defaults::TIER_BUDGET`]; after a failed one, further ones fail at
 /// once for [`defaults::BREAKER_WINDOW`]. Dropping a future at any point is safe; whether its write arrived is then
-/// not known. With several servers each key lives on one of them, chosen by rendezvous hashing of its name, and the
-/// failure of one fails operations on all of them for that window.
+/// not known. With several servers each key lives on one of them, chosen by rendezvous hashing of its name; one that
+/// fails takes only its own keys with it, and the batches that hold one of them.
 ///
 /// Memcached counts time in whole seconds: a TTL is rounded up, and an entry may be gone up to one second early. The
 /// latest deadline it can hold is in January 2038. It can neither remove by pattern nor clear what is ours alone:
@@ -44,7 +45,7 @@ const URL_DEFAULT: &str = "127.0.0.1:11211";
 /// ```
 #[derive(Clone)]
 pub struct MemcachedCache {
-    link: Arc<Link>,
+    servers: Arc<Servers>,
 }
 
 impl MemcachedCache {
@@ -62,18 +63,18 @@ impl MemcachedCache {
     /// # Errors
     /// `ConfigError` if the URL is malformed.
     pub fn with_url(url: &str) -> CacheResult<Self> {
-        Ok(Self { link: Arc::new(Link::new(address::parse(url)?)) })
+        Ok(Self { servers: Arc::new(Servers::new(address::parse(url)?)) })
     }
 
     /// The address of each server and what it tells about itself.
     ///
-    /// Blocks the thread for up to two seconds a server; asynchronous code calls
+    /// Blocks the thread, for up to two seconds a server beside resolving its name; asynchronous code calls
     /// [`server_stats`](Self::server_stats).
     ///
     /// # Errors
     /// `BackendError` if a server does not answer.
     pub fn get_server_stats(&self) -> CacheResult<ServerStats> {
-        stats::ask_all(self.link.servers())
+        stats::ask_all(&self.servers)
     }
 
     /// As [`get_server_stats`](Self::get_server_stats), without blocking the caller's thread.
@@ -81,41 +82,42 @@ impl MemcachedCache {
     /// # Errors
     /// `BackendError` if a server does not answer.
     pub async fn server_stats(&self) -> CacheResult<ServerStats> {
-        let link = Arc::clone(&self.link);
-        let asked = tokio::task::spawn_blocking(move || stats::ask_all(link.servers())).await;
+        let servers = Arc::clone(&self.servers);
+        let asked = tokio::task::spawn_blocking(move || stats::ask_all(&servers)).await;
         asked.map_err(|error| CacheError::InternalError(error.to_string()))?
     }
 
     async fn read(&self, key: &str) -> CacheResult<Option<(Bytes, Option<Duration>)>> {
         let key = ServerKey::of(key);
         let get = key.get();
-        let answer = self.link.exchange("get", |client| async move { client.run(get).await }).await?;
+        let link = self.servers.of(key.name())?;
+        let answer = link.exchange("get", |client| async move { client.run(get).await }).await?;
         Ok(key.read(answer))
     }
 
-    async fn write(&self, set: Set) -> CacheResult<()> {
-        self.link.exchange("set", |client| async move { client.run(set).await }).await?;
+    async fn write(&self, key: &str, value: &[u8], ttl: ServerTtl) -> CacheResult<()> {
+        let key = ServerKey::of(key);
+        let set = key.set(value, ttl);
+        let link = self.servers.of(key.name())?;
+        link.exchange("set", |client| async move { client.run(set).await }).await?;
         Ok(())
     }
 
-    async fn read_chunk(&self, keys: &[&str], values: &mut Vec<Option<Bytes>>) -> CacheResult<()> {
-        let keys: Vec<_> = keys.iter().map(|key| ServerKey::of(key)).collect();
-        let gets: Vec<_> = keys.iter().map(ServerKey::get).collect();
-        let answers = self.link.exchange("get_many", |client| async move { all(client.run_many(gets).await?) }).await?;
-        let answers: Vec<GetResult> = answers;
-        values.extend(keys.iter().zip(answers).map(|(key, answer)| key.read(answer).map(|(value, _)| value)));
+    async fn delete(&self, key: &str) -> CacheResult<()> {
+        let key = ServerKey::of(key);
+        let delete = Delete::new(key.name());
+        let link = self.servers.of(key.name())?;
+        link.exchange("remove", |client| async move { client.run(delete).await }).await?;
         Ok(())
     }
 
-    async fn write_chunk(&self, sets: Vec<Set>) -> CacheResult<()> {
-        self.link.exchange("set_many", |client| async move { all(client.run_many(sets).await?) }).await?;
-        Ok(())
+    /// Whether every server answers.
+    async fn answers(&self) -> bool {
+        let probes = self.servers.links().iter().map(|link| async move {
+            link.probe("health_check", |client| async move { client.noop().await }).await.is_ok()
+        });
+        join_all(probes).await.into_iter().all(|answered| answered)
     }
-}
-
-/// Every answer of a batch, or the first error.
-fn all<T, E>(answers: Vec<Result<T, E>>) -> Result<Vec<T>, E> {
-    answers.into_iter().collect()
 }
 
 impl CacheBackend for MemcachedCache {
@@ -126,24 +128,19 @@ impl CacheBackend for MemcachedCache {
     fn set_with_ttl<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>> {
         Box::pin(async move {
             match ServerTtl::of(ttl) {
-                Some(ttl) => self.write(ServerKey::of(key).set(&value, ttl)).await,
-                None => self.remove(key).await,
+                Some(ttl) => self.write(key, &value, ttl).await,
+                None => self.delete(key).await,
             }
         })
     }
 
     fn remove<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move {
-            let delete = Delete::new(ServerKey::of(key).name());
-            self.link.exchange("remove", |client| async move { client.run(delete).await }).await?;
-            Ok(())
-        })
+        Box::pin(self.delete(key))
     }
 
+    /// Whether every server answers now, however recently one failed.
     fn health_check(&self) -> BoxFuture<'_, bool> {
-        Box::pin(
-            async move { self.link.probe("health_check", |client| async move { client.noop().await }).await.is_ok() },
-        )
+        Box::pin(self.answers())
     }
 
     fn name(&self) -> &'static str {
@@ -159,7 +156,10 @@ impl CacheBackend for MemcachedCache {
         Box::pin(async move {
             let mut values = Vec::with_capacity(keys.len());
             for chunk in keys.chunks(defaults::KEY_CHUNK) {
-                self.read_chunk(chunk, &mut values).await?;
+                let keys: Vec<_> = chunk.iter().map(|key| ServerKey::of(key)).collect();
+                let gets = keys.iter().map(|key| (self.servers.place(key.name()), key.get())).collect();
+                let answers = self.servers.batch("get_many", gets).await?;
+                values.extend(keys.iter().zip(answers).map(|(key, answer)| Some(key.read(answer)?.0)));
             }
             Ok(values)
         })
@@ -175,13 +175,15 @@ impl CacheBackend for MemcachedCache {
             let (mut sets, mut bytes) = (Vec::new(), 0);
             for (key, value) in pairs {
                 if sets.len() == defaults::KEY_CHUNK || bytes + value.len() > defaults::MEMCACHED_CHUNK_BYTES {
-                    self.write_chunk(std::mem::take(&mut sets)).await?;
+                    self.servers.batch("set_many", std::mem::take(&mut sets)).await?;
                     bytes = 0;
                 }
                 bytes += value.len();
-                sets.push(ServerKey::of(key).set(value, ttl));
+                let key = ServerKey::of(key);
+                sets.push((self.servers.place(key.name()), key.set(value, ttl)));
             }
-            self.write_chunk(sets).await
+            self.servers.batch("set_many", sets).await?;
+            Ok(())
         })
     }
 
@@ -189,8 +191,9 @@ impl CacheBackend for MemcachedCache {
     fn remove_many<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<()>> {
         Box::pin(async move {
             for chunk in keys.chunks(defaults::KEY_CHUNK) {
-                let deletes: Vec<_> = chunk.iter().map(|key| Delete::new(ServerKey::of(key).name())).collect();
-                self.link.exchange("remove_many", |client| async move { all(client.run_many(deletes).await?) }).await?;
+                let keys = chunk.iter().map(|key| ServerKey::of(key));
+                let deletes = keys.map(|key| (self.servers.place(key.name()), Delete::new(key.name()))).collect();
+                self.servers.batch("remove_many", deletes).await?;
             }
             Ok(())
         })
@@ -213,6 +216,7 @@ impl L2CacheBackend for MemcachedCache {
 
 impl fmt::Debug for MemcachedCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemcachedCache").field("servers", &self.link.servers()).finish_non_exhaustive()
+        let addresses: Vec<_> = self.servers.links().iter().map(Link::address).collect();
+        f.debug_struct("MemcachedCache").field("servers", &addresses).finish_non_exhaustive()
     }
 }

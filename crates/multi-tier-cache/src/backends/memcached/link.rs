@@ -1,4 +1,4 @@
-//! The way to the servers: a lazily made client, a budget for each exchange, and a breaker.
+//! The way to one server: a lazily made client, a budget for each exchange, and a breaker.
 //!
 //! The client gives a connection back to its pool only after a complete exchange: one that fails, times out or is
 //! dropped closes its connection, so no answer can meet the wrong question.
@@ -16,22 +16,22 @@ use crate::error::{CacheError, CacheResult, Failure};
 pub(crate) const NAME: &str = "Memcached";
 
 pub(crate) struct Link {
-    servers: Vec<String>,
-    /// Made at the first exchange, and anew after a failure: names are resolved again and no old connection is kept.
+    address: String,
+    /// Made at the first exchange, and anew after a failure: the name is resolved again and no old connection is kept.
     client: Mutex<Option<AsyncMetaClient>>,
     breaker: Breaker,
 }
 
 impl Link {
-    pub(crate) fn new(servers: Vec<String>) -> Self {
-        Self { servers, client: Mutex::default(), breaker: Breaker::default() }
+    pub(crate) fn new(address: String) -> Self {
+        Self { address, client: Mutex::default(), breaker: Breaker::default() }
     }
 
-    pub(crate) fn servers(&self) -> &[String] {
-        &self.servers
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
-    /// Runs one exchange within the budget, unless the servers failed a moment ago.
+    /// Runs one exchange within the budget, unless the server failed a moment ago.
     pub(crate) async fn exchange<T, F>(
         &self,
         operation: &'static str,
@@ -47,7 +47,7 @@ impl Link {
         self.probe(operation, request).await
     }
 
-    /// As [`exchange`](Self::exchange), but tries the servers even if they failed a moment ago.
+    /// As [`exchange`](Self::exchange), but tries the server even if it failed a moment ago.
     pub(crate) async fn probe<T, F>(
         &self,
         operation: &'static str,
@@ -81,7 +81,7 @@ impl Link {
             .max_idle(defaults::MEMCACHED_CONNECTIONS)
             .connect_timeout(Some(defaults::CONNECT_BUDGET))
             .io_timeout(Some(defaults::TIER_BUDGET))
-            .connect_multiple_async(self.servers.iter().map(String::as_str))
+            .connect_async(self.address.as_str())
             .await?;
         Ok(self.client.lock().get_or_insert(client).clone())
     }

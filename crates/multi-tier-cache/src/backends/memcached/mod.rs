@@ -4,4 +4,5 @@ pub(super) mod address;
 pub(super) mod breaker;
 pub(super) mod item;
 pub(super) mod link;
+pub(super) mod servers;
 pub(super) mod stats;

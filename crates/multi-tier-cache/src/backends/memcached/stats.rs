@@ -5,7 +5,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::link::NAME;
+use super::link::{Link, NAME};
+use super::servers::Servers;
 use crate::defaults;
 use crate::error::{CacheError, CacheResult, Failure};
 
@@ -16,8 +17,9 @@ const LONGEST_ANSWER: u64 = 1024 * 1024;
 pub(crate) type ServerStats = Vec<(String, HashMap<String, String>)>;
 
 /// Asks one server after another; blocks the thread meanwhile.
-pub(crate) fn ask_all(servers: &[String]) -> CacheResult<ServerStats> {
-    servers.iter().map(|server| Ok((server.clone(), ask(server).map_err(failed)?))).collect()
+pub(crate) fn ask_all(servers: &Servers) -> CacheResult<ServerStats> {
+    let one = |link: &Link| Ok((link.address().to_owned(), ask(link.address()).map_err(failed)?));
+    servers.links().iter().map(one).collect()
 }
 
 fn failed(error: io::Error) -> CacheError {
