@@ -52,7 +52,9 @@ pub const MOKA_TIME_TO_LIVE: Duration = Duration::from_secs(60 * 60);
 pub const MOKA_TIME_TO_IDLE: Duration = Duration::from_secs(2 * 60);
 /// Longest idleness that Moka accepts (1,000 years); a longer one is lowered to it.
 pub const MOKA_TIME_TO_IDLE_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 60 * 60);
-/// Connections of a `MemcachedCache` to one server.
+/// Connections of a `MemcachedCache` to one server, for each Tokio runtime that uses it.
 pub const MEMCACHED_CONNECTIONS: usize = 32;
 /// Bytes of values in one round trip of a `MemcachedCache` that writes many.
 pub const MEMCACHED_CHUNK_BYTES: usize = 1024 * 1024;
+/// Tokio runtimes for which a `MemcachedCache` keeps connections; beyond, it begins anew.
+pub const MEMCACHED_RUNTIMES: usize = 256;

@@ -1,6 +1,6 @@
 //! What only a real memcached shows: its TTL rules, outages, other clients' items.
 #![cfg(feature = "memcached")]
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -28,7 +28,7 @@ fn raw(server: &MemcachedServer, request: &str) -> String {
     for line in BufReader::new(stream).lines() {
         match line.unwrap().as_str() {
             "MN" => break,
-            line => answer += &format!("{line}\n"),
+            line => answer = answer + line + "\n",
         }
     }
     answer
@@ -67,7 +67,7 @@ async fn the_server_is_told_ttls_that_it_understands() {
     ] {
         cache.set_with_ttl("k", Bytes::from_static(b"v"), ttl).await.unwrap();
         let answer = raw(&server, "mg k t");
-        let seconds: u64 = answer.trim().strip_prefix("HD t").expect("stored").parse().unwrap();
+        let seconds: u64 = answer.trim().strip_prefix("HD t").unwrap().parse().unwrap();
         assert!((shortest..=longest).contains(&seconds), "{ttl:?} became {seconds} s");
     }
 }
@@ -233,6 +233,22 @@ async fn statistics_can_be_asked_from_inside_a_runtime() {
     drop(server);
     assert_outage(&cache.get_server_stats().unwrap_err());
     assert_outage(&cache.server_stats().await.unwrap_err());
+}
+
+// A program may have several runtimes, and tests have one each: a connection of one that ended is not used by another.
+#[test]
+fn a_cache_outlives_the_runtime_it_was_first_used_on() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (_server, cache) = start();
+    let idle = runtime();
+    idle.block_on(set(&cache, "k", "v")).unwrap();
+    for _ in 0..2 {
+        let begun = Instant::now();
+        assert_eq!(runtime().block_on(cache.try_get("k")).unwrap().unwrap(), "v");
+        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    }
+    drop(idle);
+    assert_eq!(runtime().block_on(cache.try_get("k")).unwrap().unwrap(), "v");
 }
 
 #[tokio::test]

@@ -23,14 +23,15 @@ const URL_DEFAULT: &str = "127.0.0.1:11211";
 
 /// A tier on Memcached, shared by every process that uses the same servers.
 ///
-/// Connects at the first operation, to at most [`defaults::MEMCACHED_CONNECTIONS`] connections a server, and again
-/// after an outage. Each operation ends within [`defaults::TIER_BUDGET`]; after a failed one, further ones fail at
-/// once for [`defaults::BREAKER_WINDOW`]. Dropping a future at any point is safe; whether its write arrived is then
-/// not known. With several servers each key lives on one of them, chosen by rendezvous hashing of its name; one that
-/// fails takes only its own keys with it, and the batches that hold one of them.
+/// Connects at the first operation, to at most [`defaults::MEMCACHED_CONNECTIONS`] connections a server for each Tokio
+/// runtime, and again after an outage. Each round trip ends within [`defaults::TIER_BUDGET`]; after one that failed,
+/// further ones fail at once for [`defaults::BREAKER_WINDOW`]. Dropping a future at any point is safe; whether its
+/// write arrived is then not known. With several servers each key lives on one of them, chosen by rendezvous hashing
+/// of its name; one that fails takes only its own keys with it, and the batches that hold one of them.
 ///
-/// Memcached counts time in whole seconds: a TTL is rounded up, and an entry may be gone up to one second early. The
-/// latest deadline it can hold is in January 2038. It can neither remove by pattern nor clear what is ours alone:
+/// Memcached counts time in whole seconds: a TTL is rounded up to them, the entry goes at the last second's beginning
+/// or within it, and the remaining TTL that is reported is never above what was asked. The latest deadline it can hold
+/// is in January 2038. It can neither remove by pattern nor clear what is ours alone:
 /// both are errors. A value above the server's limit (1 MiB unless configured otherwise) is a `BackendError` that no
 /// retry mends.
 ///

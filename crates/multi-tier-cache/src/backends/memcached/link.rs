@@ -3,10 +3,12 @@
 //! The client gives a connection back to its pool only after a complete exchange: one that fails, times out or is
 //! dropped closes its connection, so no answer can meet the wrong question.
 
+use std::collections::HashMap;
 use std::future::Future;
 
 use memcache::exp::{AsyncMetaClient, Error};
 use parking_lot::Mutex;
+use tokio::runtime;
 use tokio::time::timeout;
 
 use super::breaker::Breaker;
@@ -18,13 +20,14 @@ pub(crate) const NAME: &str = "Memcached";
 pub(crate) struct Link {
     address: String,
     /// Made at the first exchange, and anew after a failure: the name is resolved again and no old connection is kept.
-    client: Mutex<Option<AsyncMetaClient>>,
+    /// One for each Tokio runtime, because a connection is served only while the runtime it was made on is.
+    clients: Mutex<HashMap<runtime::Id, AsyncMetaClient>>,
     breaker: Breaker,
 }
 
 impl Link {
     pub(crate) fn new(address: String) -> Self {
-        Self { address, client: Mutex::default(), breaker: Breaker::default() }
+        Self { address, clients: Mutex::default(), breaker: Breaker::default() }
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -67,14 +70,15 @@ impl Link {
         };
         if is_outage(&error) {
             self.breaker.failed();
-            *self.client.lock() = None;
+            self.clients.lock().clear();
         }
         Err(CacheError::from(error).at(NAME, operation))
     }
 
     async fn client(&self) -> Result<AsyncMetaClient, Error> {
-        if let Some(client) = self.client.lock().clone() {
-            return Ok(client);
+        let runtime = runtime::Handle::current().id();
+        if let Some(client) = self.clients.lock().get(&runtime) {
+            return Ok(client.clone());
         }
         let client = AsyncMetaClient::builder()
             .max_connections(Some(defaults::MEMCACHED_CONNECTIONS))
@@ -83,7 +87,11 @@ impl Link {
             .io_timeout(Some(defaults::TIER_BUDGET))
             .connect_async(self.address.as_str())
             .await?;
-        Ok(self.client.lock().get_or_insert(client).clone())
+        let mut clients = self.clients.lock();
+        if clients.len() >= defaults::MEMCACHED_RUNTIMES {
+            clients.clear();
+        }
+        Ok(clients.entry(runtime).or_insert(client).clone())
     }
 }
 
