@@ -29,11 +29,10 @@ const URL_DEFAULT: &str = "127.0.0.1:11211";
 /// write arrived is then not known. With several servers each key lives on one of them, chosen by rendezvous hashing
 /// of its name; one that fails takes only its own keys with it, and the batches that hold one of them.
 ///
-/// Memcached counts time in whole seconds: a TTL is rounded up to them, the entry goes at the last second's beginning
-/// or within it, and the remaining TTL that is reported is never above what was asked. The latest deadline it can hold
-/// is in January 2038. It can neither remove by pattern nor clear what is ours alone:
-/// both are errors. A value above the server's limit (1 MiB unless configured otherwise) is a `BackendError` that no
-/// retry mends.
+/// Memcached counts time in whole seconds: a TTL is rounded up to them, and its clock may end an entry up to one second
+/// early. The remaining TTL that is reported is never above what was asked. The latest deadline is in January 2038.
+/// It can neither remove by pattern nor clear what is ours alone: both are errors. A value above the server's limit
+/// (1 MiB unless configured otherwise) is a `BackendError` that no retry mends.
 ///
 /// ```
 /// # fn main() -> multi_tier_cache::CacheResult<()> {
