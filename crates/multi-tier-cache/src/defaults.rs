@@ -64,3 +64,9 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Idle connections kept for blocking reads of streams.
 pub const STREAM_IDLE_CONNECTIONS: usize = 4;
+/// Connections of a `MemcachedCache` to one server, for each Tokio runtime that uses it.
+pub const MEMCACHED_CONNECTIONS: usize = 32;
+/// Bytes of values in one round trip of a `MemcachedCache` that writes many.
+pub const MEMCACHED_CHUNK_BYTES: usize = 1024 * 1024;
+/// Tokio runtimes for which a `MemcachedCache` keeps connections; beyond, it begins anew.
+pub const MEMCACHED_RUNTIMES: usize = 256;

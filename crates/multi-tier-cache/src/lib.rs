@@ -2,6 +2,7 @@
 //! each value once, and never serves what it invalidated.
 
 pub mod backends;
+mod breaker;
 pub mod builder;
 pub mod cache_manager;
 pub mod clock;

@@ -1,9 +1,13 @@
 //! The stores that ship with the crate. Each serves as any tier.
 
 mod in_process;
+#[cfg(feature = "memcached")]
+mod memcached;
 
 pub mod dashmap_cache;
 pub mod glob;
+#[cfg(feature = "memcached")]
+pub mod memcached_cache;
 #[cfg(feature = "moka")]
 pub mod moka_cache;
 pub mod quickcache_cache;
@@ -15,6 +19,8 @@ pub mod redis_cache;
 #[cfg(feature = "redis")]
 pub use self::redis::config::RedisConfig;
 pub use dashmap_cache::DashMapCache;
+#[cfg(feature = "memcached")]
+pub use memcached_cache::MemcachedCache;
 #[cfg(feature = "moka")]
 pub use moka_cache::{MokaCache, MokaCacheConfig};
 pub use quickcache_cache::QuickCacheBackend;

@@ -179,7 +179,6 @@ fn read_dotenv(path: &Path) -> Option<String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 mod tests {
     use std::fs;
 

@@ -113,7 +113,6 @@ impl fmt::Debug for RedisConfig {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 mod tests {
     use super::*;
 

@@ -3,5 +3,6 @@
 pub(crate) mod address;
 pub(crate) mod config;
 pub(crate) mod connection;
+mod error;
 mod link;
 pub(crate) mod scan;

@@ -114,7 +114,6 @@ fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 mod tests {
     use super::*;
 
