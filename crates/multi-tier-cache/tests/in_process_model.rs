@@ -19,20 +19,21 @@ use proptest::prelude::*;
 /// Stores small enough to evict all the time.
 fn stores(clock: &Clock) -> Vec<Arc<dyn InProcess>> {
     let clock = || clock.clone();
-    let mut stores: Vec<Arc<dyn InProcess>> = vec![
+    vec![
         Arc::new(QuickCacheBackend::new(3).unwrap().with_clock(clock())),
         Arc::new(QuickCacheBackend::new(12).unwrap().with_clock(clock())),
         Arc::new(QuickCacheBackend::with_max_bytes(2_000).unwrap().with_clock(clock())),
         Arc::new(DashMapCache::with_capacity(3).unwrap().with_clock(clock())),
         Arc::new(DashMapCache::new().with_clock(clock())),
-    ];
-    #[cfg(feature = "moka")]
-    {
-        use multi_tier_cache::backends::{MokaCache, MokaCacheConfig};
-        let config = MokaCacheConfig { max_capacity: 5, ..MokaCacheConfig::default() };
-        stores.push(Arc::new(MokaCache::new(config).unwrap().with_clock(clock())));
-    }
-    stores
+        #[cfg(feature = "moka")]
+        Arc::new(moka(5).with_clock(clock())),
+    ]
+}
+
+#[cfg(feature = "moka")]
+fn moka(max_capacity: u64) -> multi_tier_cache::backends::MokaCache {
+    use multi_tier_cache::backends::{MokaCache, MokaCacheConfig};
+    MokaCache::new(MokaCacheConfig { max_capacity, ..MokaCacheConfig::default() }).unwrap()
 }
 
 #[derive(Debug, Clone)]
