@@ -194,10 +194,9 @@ mod tests {
             }
             for round in 0..2_000 {
                 cache.store(&"k".into(), Entry::from_bytes(Bytes::from(vec![0; 3]), Moment::NEVER));
-                if round % 2 == 0 {
-                    cache.evict("k")
-                } else {
-                    cache.evict_where(&|key| key == "k")
+                match round % 2 {
+                    0 => cache.evict("k"),
+                    _ => cache.evict_where(&|key| key == "k"),
                 }
                 assert!(cache.lookup("k").is_none());
             }
