@@ -44,7 +44,9 @@ async fn main() -> anyhow::Result<()> {
 
     // Bytes that are not what was asked for: an error when read, a new computation where there is a loader.
     cache.update_cache("forecast:Brno", "garbage".into(), None).await?;
-    println!("read:     {:?}", cache.get_typed::<Forecast>("forecast:Brno").await.is_err());
+    if let Err(error) = cache.get_typed::<Forecast>("forecast:Brno").await {
+        println!("read:     {error}");
+    }
     let load = || async { Ok(Forecast { city: "Brno".to_owned(), degrees: vec![6] }) };
     let forecast: Forecast = cache.get_or_compute_typed("forecast:Brno", CacheStrategy::RealTime, load).await?;
     println!("computed: {forecast:?}");

@@ -23,14 +23,14 @@ async fn main() -> anyhow::Result<()> {
         ("anything else", CacheStrategy::Default),
     ];
     for (what, strategy) in strategies {
-        cache.set_with_strategy(what, Bytes::from("…"), strategy.clone()).await?;
+        cache.set_with_strategy(what, Bytes::from("value"), strategy.clone()).await?;
         let (_, remaining) = l2.get_with_ttl(what).await.unwrap_or_default();
         let seconds = remaining.unwrap_or_default().as_secs_f64();
         println!("{what:20} {strategy:?}: {seconds:.0} s left");
     }
 
     let short = CacheStrategy::Custom(Duration::from_millis(20));
-    cache.set_with_strategy("blink", Bytes::from("…"), short).await?;
+    cache.set_with_strategy("blink", Bytes::from("value"), short).await?;
     println!("at once:     {:?}", cache.get("blink").await?);
     tokio::time::sleep(Duration::from_millis(30)).await;
     println!("after 30 ms: {:?}", cache.get("blink").await?);

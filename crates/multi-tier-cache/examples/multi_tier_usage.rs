@@ -16,7 +16,7 @@ async fn main() -> anyhow::Result<()> {
     let system = CacheSystemBuilder::new().with_l1(hot).with_l2(warm).with_l3(cold).with_l4(archive).build().await?;
     let cache = system.cache_manager();
 
-    cache.set_with_strategy("report", Bytes::from("…"), CacheStrategy::MediumTerm).await?;
+    cache.set_with_strategy("report", Bytes::from("value"), CacheStrategy::MediumTerm).await?;
     for (tier, level) in tiers.iter().zip(1..) {
         let (_, left) = tier.get_with_ttl("report").await.unwrap_or_default();
         println!("L{level} keeps it for {:.0} s", left.unwrap_or_default().as_secs_f64());
