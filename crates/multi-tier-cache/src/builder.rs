@@ -17,6 +17,8 @@ use crate::engine::Options;
 use crate::error::CacheResult;
 use crate::invalidation::InvalidationConfig;
 use crate::policy::PromotionCondition;
+#[cfg(feature = "redis")]
+use crate::redis_streams::RedisStreams;
 use crate::serialization::CacheSerializer;
 use crate::stack::FirstTier;
 use crate::system::CacheSystem;
@@ -190,7 +192,7 @@ impl CacheSystemBuilder {
 
         let streams = self.streams.clone();
         #[cfg(feature = "redis")]
-        let streams = streams.or_else(|| l2_cache.as_ref().map(|redis| Arc::new(redis.streams()) as _));
+        let streams = streams.or_else(|| l2_cache.as_ref().map(|redis| Arc::new(RedisStreams::beside(redis)) as _));
         #[cfg(feature = "redis")]
         let bus = (l2_cache.is_some() && !self.alone).then(InvalidationConfig::default);
         #[cfg(not(feature = "redis"))]

@@ -19,6 +19,8 @@ use crate::engine::{BytesLoad, Engine, Hit, Load, Options, SharedLoad, TypedLoad
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
 use crate::invalidation::{InvalidationConfig, InvalidationStats};
+#[cfg(all(feature = "moka", feature = "redis"))]
+use crate::redis_streams::RedisStreams;
 use crate::serialization::CacheSerializer;
 use crate::stack::{FirstTier, Remote};
 use crate::traits::{CacheBackend, L2CacheBackend, StreamEntry, StreamingBackend};
@@ -77,7 +79,7 @@ impl CacheManager {
     #[cfg(all(feature = "moka", feature = "redis"))]
     #[expect(clippy::unused_async, reason = "the established signature")]
     pub async fn new(l1_cache: Arc<L1Cache>, l2_cache: Arc<L2Cache>) -> CacheResult<Self> {
-        let streams = Arc::new(l2_cache.streams());
+        let streams = Arc::new(RedisStreams::beside(&l2_cache));
         Self::new_with_backends(l1_cache, l2_cache, Some(streams))
     }
 

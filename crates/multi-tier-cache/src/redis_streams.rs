@@ -11,6 +11,7 @@ use redis::{Cmd, Value, cmd};
 use tokio::runtime::{self, Handle};
 use tokio::time;
 
+use crate::backends::RedisCache;
 use crate::backends::redis::address::RedisAddress;
 use crate::backends::redis::connection::{Supervisor, ping};
 use crate::defaults;
@@ -46,7 +47,14 @@ impl RedisStreams {
         Ok(Self::on(server))
     }
 
-    pub(crate) fn on(server: Supervisor) -> Self {
+    /// Streams in the server and database of `cache`, on connections of their own, opened at the first use. Stream
+    /// keys take no prefix.
+    #[must_use]
+    pub fn beside(cache: &RedisCache) -> Self {
+        Self::on(cache.server().sibling())
+    }
+
+    fn on(server: Supervisor) -> Self {
         Self(Arc::new(Inner { server, idle: Mutex::default() }))
     }
 

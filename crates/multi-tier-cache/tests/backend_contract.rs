@@ -86,5 +86,6 @@ async fn redis_keeps_the_contract() {
     let server = test_servers::RedisServer::start().unwrap();
     let cache = multi_tier_cache::backends::RedisCache::with_url(&server.url()).await.unwrap();
     let cache = Arc::new(cache) as Backend;
-    backend_contract(|| Arc::clone(&cache), shared("Redis")).await;
+    // Without a prefix it cannot tell its keys from others': clear is refused.
+    backend_contract(|| Arc::clone(&cache), Expect { clear: false, ..shared("Redis") }).await;
 }

@@ -255,7 +255,7 @@ fn now<T>(operation: impl Future<Output = T>) -> T {
 fn without_a_tokio_runtime_every_operation_is_a_typed_error() {
     let config = RedisConfig::default().with_url("redis://127.0.0.1:1").with_eager(true);
     let cache = RedisCache::with_config(config).unwrap();
-    let streams = cache.streams();
+    let streams = RedisStreams::beside(&cache);
     assert!(matches!(now(cache.try_get("k")), Err(CacheError::ConfigError(text)) if text.contains("runtime")));
     assert!(matches!(now(cache.set("k", VALUE)), Err(CacheError::ConfigError(_))));
     assert!(matches!(now(streams.stream_read("s", "0", 1, Some(5))), Err(CacheError::ConfigError(_))));
@@ -272,7 +272,7 @@ fn a_cache_outlives_the_runtimes_it_is_used_on() {
     };
     let server = RedisServer::start().unwrap();
     let cache = lazy(&server);
-    let streams = cache.streams();
+    let streams = RedisStreams::beside(&cache);
     for threads in [1, 2, 1] {
         runtime(threads).block_on(async {
             cache.set("k", VALUE).await.unwrap();
@@ -389,7 +389,7 @@ async fn tls_with_an_authority_of_ones_own_and_never_without_a_valid_certificate
         let cache = RedisCache::with_config(config.with_root_certificate(authority.clone())).unwrap();
         cache.set("k", VALUE).await.unwrap();
         assert_eq!(cache.try_get("k").await.unwrap(), Some(VALUE));
-        let streams = cache.streams();
+        let streams = RedisStreams::beside(&cache);
         streams.stream_add("s", vec![("f".into(), "v".into())], None).await.unwrap();
         assert_eq!(streams.stream_read("s", "0", 1, Some(10)).await.unwrap().len(), 1);
         if host == "localhost" {

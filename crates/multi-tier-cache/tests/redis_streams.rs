@@ -69,7 +69,7 @@ async fn maxlen_trims_about() {
 async fn a_blocking_read_delays_no_other_traffic() {
     let server = RedisServer::start().unwrap();
     let cache = RedisCache::with_config(RedisConfig::default().with_url(server.url())).unwrap();
-    let streams = cache.streams();
+    let streams = RedisStreams::beside(&cache);
     let reader = tokio::spawn({
         let streams = streams.clone();
         async move { streams.stream_read("s", "$", 10, Some(10_000)).await }
@@ -90,7 +90,7 @@ async fn a_blocking_read_delays_no_other_traffic() {
 async fn a_blocking_read_outlasts_the_operation_budget_and_is_empty_at_its_end() {
     let server = RedisServer::start().unwrap();
     let config = RedisConfig::default().with_url(server.url()).with_budget(Duration::from_millis(300));
-    let streams = RedisCache::with_config(config).unwrap().streams();
+    let streams = RedisStreams::beside(&RedisCache::with_config(config).unwrap());
     let began = Instant::now();
     assert_eq!(streams.stream_read("s", "$", 10, Some(700)).await.unwrap(), []);
     assert!((700..1_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());

@@ -17,7 +17,6 @@ use super::redis::connection::Supervisor;
 use super::redis::scan::{KeyPattern, remove_raw};
 use crate::defaults;
 use crate::error::CacheResult;
-use crate::redis_streams::RedisStreams;
 use crate::traits::{CacheBackend, Capabilities, L2CacheBackend};
 
 const NAME: &str = "Redis";
@@ -76,10 +75,9 @@ impl RedisCache {
         Ok(Self { config, server })
     }
 
-    /// Streams in the same server and database, on connections of their own. Stream keys take no prefix.
-    #[must_use]
-    pub fn streams(&self) -> RedisStreams {
-        RedisStreams::on(self.server.sibling())
+    /// The connection, for what else the library does in the same server.
+    pub(crate) fn server(&self) -> &Supervisor {
+        &self.server
     }
 
     /// The keys that match a Redis glob `pattern`, without the prefix, each once, in no order. Keys that are not UTF-8
