@@ -1,5 +1,61 @@
 //! An in-process cache (L1) in front of shared and colder tiers (L2, L3, …): a service reads in nanoseconds, computes
 //! each value once, and never serves what it invalidated.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> multi_tier_cache::CacheResult<()> {
+//! use multi_tier_cache::{Arc, CacheStrategy, CacheSystemBuilder, DashMapCache};
+//!
+//! // With Redis as L2: `CacheSystem::new().await?` (feature `redis`, address from `REDIS_URL`).
+//! let system = CacheSystemBuilder::new().with_l2(Arc::new(DashMapCache::new())).build().await?;
+//! let cache = system.cache_manager();
+//!
+//! let load = || async { Ok(vec!["Ada".to_owned(), "Grace".to_owned()]) };
+//! let names: Vec<String> = cache.get_or_compute_typed("names", CacheStrategy::ShortTerm, load).await?;
+//! assert_eq!(names.len(), 2);
+//! cache.invalidate("names").await?;
+//! assert_eq!(cache.get("names").await?, None);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What holds
+//!
+//! * **One computation per key**, however many callers ask at once. If the computing caller goes away, exactly one of
+//!   those who wait computes instead; an error or a panic reaches all of them.
+//! * **Nothing stale after an invalidation on this instance**: no read that starts after [`CacheManager::invalidate`]
+//!   or a put returned `Ok` sees a value that was computed or read before, from any tier.
+//! * **An outage is not a miss.** A tier that fails is passed over; a computing verb then loads, a plain `get` that no
+//!   other tier can answer is an error. Each operation of a tier has a budget, and a failed tier is left alone for a
+//!   moment instead of being waited for.
+//! * **Dropping a future is safe** at any await. A write or removal that has begun is carried out.
+//!
+//! Other instances see an invalidation in the shared tiers at once, and in their own in-process tiers when their
+//! copy's TTL ends.
+//!
+//! # Features
+//!
+//! | feature | gives |
+//! |---|---|
+//! | `moka` (default) | `MokaCache`, `with_moka_config` |
+//! | `redis` (default) | `RedisCache`, `RedisStreams`, TLS by `rediss://` |
+//! | `memcached` | `MemcachedCache` |
+//! | `msgpack`, `bincode` | serializers besides JSON; prefer `msgpack`: bincode 1.3 is unmaintained (RUSTSEC-2025-0141) |
+//! | `full` | all of these |
+//! | `test-util` | `testing`: a clock that moves only when told |
+//!
+//! Tiers that are awaited need a Tokio runtime with time (and, for Redis and Memcached, I/O) enabled. A stack of
+//! in-process tiers needs none.
+//!
+//! # Limits
+//!
+//! Every bound is a constant of [`defaults`]: values of 8 MiB, keys of 64 KiB, 1 s for an operation of a tier.
+//!
+//! # The public interface
+//!
+//! [`CacheSystem`] and [`CacheSystemBuilder`] put a cache together; [`CacheManager`] has the verbs; [`CacheStrategy`],
+//! [`TierConfig`] and [`CacheTier`] configure it; [`CacheManagerStats`], [`TierStats`] and [`TierHealth`] tell how it
+//! fares; [`CacheError`] and [`Failure`] what went wrong; [`traits`] is for authors of backends.
 
 pub mod backends;
 mod breaker;
@@ -47,3 +103,8 @@ pub use serialization::MsgPackSerializer;
 pub use serialization::{CacheSerializer, JsonSerializer};
 pub use system::CacheSystem;
 pub use traits::{CacheBackend, Capabilities, InProcess, L2CacheBackend, StreamEntry, StreamingBackend};
+
+/// The examples of README compile and run as they stand.
+#[cfg(all(doctest, feature = "redis"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -47,6 +47,17 @@ impl CacheSystem {
         self.cache_manager.first_tier_works().await
     }
 
+    /// Ends the background tasks and closes the connections of the Redis tier and its streams. In-process tiers go on
+    /// serving; what would need Redis is an error from then on. Without this call the same happens, silently, when the
+    /// last handle is dropped.
+    #[expect(clippy::unused_async, reason = "what ends a task may have to wait for it")]
+    pub async fn shutdown(&self) {
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.l2_cache {
+            redis.close();
+        }
+    }
+
     /// The verbs.
     #[must_use]
     pub fn cache_manager(&self) -> &Arc<CacheManager> {

@@ -404,3 +404,24 @@ async fn tls_with_an_authority_of_ones_own_and_never_without_a_valid_certificate
     let plain = RedisConfig::default().with_url(server.url()).with_root_certificate(authority);
     assert!(matches!(RedisCache::with_config(plain), Err(CacheError::ConfigError(_))));
 }
+
+#[tokio::test]
+async fn a_system_that_is_shut_down_closes_its_connections_and_keeps_serving_from_l1() {
+    let server = RedisServer::start().unwrap();
+    let system = multi_tier_cache::CacheSystem::with_redis_url(&server.url()).await.unwrap();
+    let cache = system.cache_manager();
+    cache.set_with_strategy("k", "v".into(), multi_tier_cache::CacheStrategy::ShortTerm).await.unwrap();
+    cache.publish_to_stream("s", vec![("a".into(), "b".into())], None).await.unwrap();
+    let clients = || server.command(&["INFO", "clients"]).unwrap();
+    // The connection that asks counts too.
+    assert!(clients().contains("connected_clients:3"), "{}", clients());
+    system.shutdown().await;
+    let began = Instant::now();
+    while !clients().contains("connected_clients:1") {
+        assert!(began.elapsed() < Duration::from_secs(10), "a connection is still open: {}", clients());
+        sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(cache.get("k").await.unwrap().unwrap(), "v");
+    assert!(cache.get("other").await.unwrap_err().to_string().contains("shut down"));
+    assert!(cache.invalidate("k").await.is_err(), "the shared copy is still there");
+}

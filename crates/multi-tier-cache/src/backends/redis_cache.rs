@@ -75,6 +75,12 @@ impl RedisCache {
         Ok(Self { config, server })
     }
 
+    /// Closes the connections of this cache, its clones and its [streams](crate::redis_streams::RedisStreams::beside)
+    /// and ends their background tasks. Operations are errors from then on.
+    pub fn close(&self) {
+        self.server.close();
+    }
+
     /// The connection, for what else the library does in the same server.
     pub(crate) fn server(&self) -> &Supervisor {
         &self.server

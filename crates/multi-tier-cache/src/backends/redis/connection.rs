@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult};
 use tokio::runtime::{self, Handle};
+use tokio::sync::watch;
 use tokio::time;
 
 use super::address::{RedisAddress, redact};
@@ -33,6 +34,7 @@ pub(super) struct Server {
     address: RedisAddress,
     client: Client,
     budget: Duration,
+    closed: watch::Sender<bool>,
 }
 
 impl Supervisor {
@@ -46,13 +48,18 @@ impl Supervisor {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let client = address.client(root_certificate)?;
-        let server = Arc::new(Server { address: address.clone(), client, budget });
+        let server = Arc::new(Server { address: address.clone(), client, budget, closed: watch::Sender::new(false) });
         Ok(Self(Arc::new(Shared { server, links: RwLock::default() })))
     }
 
     /// Another supervisor of the same server, with connections of its own.
     pub(crate) fn sibling(&self) -> Self {
         Self(Arc::new(Shared { server: Arc::clone(&self.0.server), links: RwLock::default() }))
+    }
+
+    /// Closes every connection to the server made through this supervisor and its siblings, for good.
+    pub(crate) fn close(&self) {
+        self.0.server.closed.send_replace(true);
     }
 
     /// Starts connecting, if called inside a Tokio runtime.
@@ -131,6 +138,9 @@ impl Supervisor {
 
     /// The link of the current runtime, made at its first use.
     fn link(&self) -> CacheResult<Arc<Link>> {
+        if *self.0.server.closed.borrow() {
+            return Err(self.0.server.closed());
+        }
         let runtime = Handle::try_current().map_err(|_| {
             CacheError::ConfigError(
                 "Redis needs a Tokio runtime: call from inside one, with time and I/O enabled".into(),
@@ -247,6 +257,17 @@ impl Server {
 
     pub(super) fn budget(&self) -> Duration {
         self.budget
+    }
+
+    /// Ends when the connections are to be closed.
+    pub(super) async fn closing(&self) {
+        // Fails only without a sender, and `self` holds it.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    pub(super) fn closed(&self) -> CacheError {
+        let message = format!("the cache's connection to Redis at {} was shut down", self.address);
+        CacheError::BackendError(Failure::new(message).in_tier("Redis"))
     }
 
     /// Opens a connection and asks whether it serves, within [`defaults::CONNECT_BUDGET`].

@@ -6,11 +6,13 @@
 //! ```
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::future::select;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -110,17 +112,22 @@ impl Link {
         let link = Arc::clone(self);
         async move {
             let _leave = leave;
-            let (mut generation, mut verified) = (0, None);
-            loop {
-                let connection = match verified.take() {
-                    Some(connection) => connection,
-                    None => link.connect().await,
-                };
-                generation += 1;
-                let live = Live { connection: connection.clone(), generation };
-                link.state.send_replace(State::Live(live));
-                verified = link.watch(connection, generation).await;
-            }
+            select(pin!(link.keep()), pin!(link.server.closing())).await;
+        }
+    }
+
+    /// Connects, watches, connects again.
+    async fn keep(&self) {
+        let (mut generation, mut verified) = (0, None);
+        loop {
+            let connection = match verified.take() {
+                Some(connection) => connection,
+                None => self.connect().await,
+            };
+            generation += 1;
+            let live = Live { connection: connection.clone(), generation };
+            self.state.send_replace(State::Live(live));
+            verified = self.watch(connection, generation).await;
         }
     }
 
