@@ -1,0 +1,314 @@
+//! A backend that does as it is told: it counts and writes down its calls, holds them until released, fails, or hangs.
+#![allow(dead_code, clippy::unwrap_used, missing_docs, reason = "each test file uses its part; a test may panic")]
+
+use std::collections::HashMap;
+use std::future::{Future, pending};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use multi_tier_cache::error::Failure;
+use multi_tier_cache::traits::{CacheBackend, L2CacheBackend};
+use multi_tier_cache::{CacheError, CacheManager, CacheResult, CacheTier};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Longer than anything here takes; a test that waits for it has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TTL: Duration = Duration::from_secs(100);
+pub(crate) const OLD: Bytes = Bytes::from_static(b"old");
+pub(crate) const NEW: Bytes = Bytes::from_static(b"new");
+
+/// What several backends wrote down, in the order in which it took effect.
+pub(crate) type Journal = Arc<Mutex<Vec<String>>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Op {
+    Get,
+    Set,
+    Remove,
+    Pattern,
+    Health,
+}
+
+/// Where a call is held: before it takes effect, or between its effect and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    Before,
+    After,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A refusal that a retry does not mend.
+    Refusal,
+    /// An outage.
+    Outage,
+    /// No answer, ever.
+    Hang,
+}
+
+/// A store that is awaited, as a user would write one.
+pub(crate) struct Scripted {
+    name: &'static str,
+    matches_patterns: bool,
+    journal: Journal,
+    values: Mutex<HashMap<String, (Bytes, Duration)>>,
+    holds: Mutex<Vec<Hold>>,
+    faults: Mutex<Vec<(Op, Fault, usize)>>,
+    calls: Mutex<Vec<Op>>,
+}
+
+struct Hold {
+    op: Op,
+    when: When,
+    reached: oneshot::Sender<()>,
+    released: oneshot::Receiver<()>,
+}
+
+/// A call that will be held, or is.
+pub(crate) struct Held {
+    reached: oneshot::Receiver<()>,
+    release: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// Waits until the call has come to the place where it is held.
+    pub(crate) async fn reached(&mut self) {
+        timeout(PATIENCE, &mut self.reached).await.unwrap().unwrap();
+    }
+
+    pub(crate) fn release(self) {
+        let _ = self.release.send(());
+    }
+}
+
+impl Scripted {
+    pub(crate) fn new(name: &'static str) -> Arc<Self> {
+        Self::writing(name, &Journal::default())
+    }
+
+    pub(crate) fn writing(name: &'static str, journal: &Journal) -> Arc<Self> {
+        Arc::new(Self::build(name, journal, true))
+    }
+
+    pub(crate) fn without_patterns(name: &'static str) -> Arc<Self> {
+        Arc::new(Self::build(name, &Journal::default(), false))
+    }
+
+    fn build(name: &'static str, journal: &Journal, matches_patterns: bool) -> Self {
+        Self {
+            name,
+            matches_patterns,
+            journal: Arc::clone(journal),
+            values: Mutex::default(),
+            holds: Mutex::default(),
+            faults: Mutex::default(),
+            calls: Mutex::default(),
+        }
+    }
+
+    /// Puts a value there behind the cache's back.
+    pub(crate) fn plant(&self, key: &str, value: impl Into<Bytes>) {
+        self.plant_for(key, value, TTL);
+    }
+
+    pub(crate) fn plant_for(&self, key: &str, value: impl Into<Bytes>, ttl: Duration) {
+        self.values.lock().insert(key.to_owned(), (value.into(), ttl));
+    }
+
+    /// What is stored, past all holds and faults.
+    pub(crate) fn peek(&self, key: &str) -> Option<Bytes> {
+        self.values.lock().get(key).map(|(value, _)| value.clone())
+    }
+
+    /// The TTL that `key` was stored with.
+    pub(crate) fn ttl(&self, key: &str) -> Option<Duration> {
+        self.values.lock().get(key).map(|(_, ttl)| *ttl)
+    }
+
+    pub(crate) fn calls(&self, op: Op) -> usize {
+        self.calls.lock().iter().filter(|called| **called == op).count()
+    }
+
+    /// Holds the next call of `op`.
+    pub(crate) fn hold(&self, op: Op, when: When) -> Held {
+        let (reached, was_reached) = oneshot::channel();
+        let (release, released) = oneshot::channel();
+        self.holds.lock().push(Hold { op, when, reached, released });
+        Held { reached: was_reached, release }
+    }
+
+    /// Lets every call of `op` fail until [`mend`](Self::mend).
+    pub(crate) fn fail(&self, op: Op, fault: Fault) {
+        self.fail_times(op, fault, usize::MAX);
+    }
+
+    pub(crate) fn fail_times(&self, op: Op, fault: Fault, times: usize) {
+        self.faults.lock().push((op, fault, times));
+    }
+
+    pub(crate) fn fail_all(&self, fault: Fault) {
+        for op in [Op::Get, Op::Set, Op::Remove, Op::Pattern, Op::Health] {
+            self.fail(op, fault);
+        }
+    }
+
+    pub(crate) fn mend(&self) {
+        self.faults.lock().clear();
+    }
+
+    async fn begin(&self, op: Op) -> CacheResult<()> {
+        self.calls.lock().push(op);
+        self.pass(op, When::Before).await;
+        let fault = {
+            let mut faults = self.faults.lock();
+            let fault = faults.iter_mut().find(|(failing, _, times)| *failing == op && *times > 0);
+            fault.map(|(_, fault, times)| {
+                *times -= 1;
+                *fault
+            })
+        };
+        match fault {
+            None => Ok(()),
+            Some(Fault::Refusal) => Err(CacheError::BackendError("refused as scripted".into())),
+            Some(Fault::Outage) => Err(CacheError::BackendError(Failure::new("away as scripted").retryable())),
+            Some(Fault::Hang) => pending().await,
+        }
+    }
+
+    async fn pass(&self, op: Op, when: When) {
+        let hold = {
+            let mut holds = self.holds.lock();
+            holds.iter().position(|hold| hold.op == op && hold.when == when).map(|at| holds.remove(at))
+        };
+        if let Some(hold) = hold {
+            let _ = hold.reached.send(());
+            let _ = hold.released.await;
+        }
+    }
+
+    fn note(&self, what: &str) {
+        self.journal.lock().push(format!("{} {what}", self.name));
+    }
+
+    async fn read(&self, key: &str) -> CacheResult<Option<(Bytes, Option<Duration>)>> {
+        self.begin(Op::Get).await?;
+        let found = self.values.lock().get(key).map(|(value, ttl)| (value.clone(), Some(*ttl)));
+        self.pass(Op::Get, When::After).await;
+        Ok(found)
+    }
+}
+
+impl CacheBackend for Scripted {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<Bytes>> {
+        Box::pin(async move { self.read(key).await.ok().flatten().map(|(value, _)| value) })
+    }
+
+    fn set_with_ttl<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>> {
+        Box::pin(async move {
+            self.begin(Op::Set).await?;
+            self.plant_for(key, value, ttl);
+            self.note(&format!("set {key}"));
+            self.pass(Op::Set, When::After).await;
+            Ok(())
+        })
+    }
+
+    fn remove<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<()>> {
+        Box::pin(async move {
+            self.begin(Op::Remove).await?;
+            self.values.lock().remove(key);
+            self.note(&format!("remove {key}"));
+            self.pass(Op::Remove, When::After).await;
+            Ok(())
+        })
+    }
+
+    fn health_check(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async move { self.begin(Op::Health).await.is_ok() })
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn remove_pattern<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, CacheResult<()>> {
+        Box::pin(async move {
+            if !self.matches_patterns {
+                return Err(CacheError::unsupported(self.name, "remove_pattern"));
+            }
+            self.begin(Op::Pattern).await?;
+            let glob = multi_tier_cache::backends::glob::Glob::new(pattern);
+            self.values.lock().retain(|key, _| !glob.matches(key));
+            self.note(&format!("remove_pattern {pattern}"));
+            self.pass(Op::Pattern, When::After).await;
+            Ok(())
+        })
+    }
+
+    fn try_get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<Bytes>>> {
+        Box::pin(async move { Ok(self.read(key).await?.map(|(value, _)| value)) })
+    }
+}
+
+impl L2CacheBackend for Scripted {
+    fn get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<(Bytes, Option<Duration>)>> {
+        Box::pin(async move { self.read(key).await.ok().flatten() })
+    }
+
+    fn try_get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<(Bytes, Option<Duration>)>>> {
+        Box::pin(self.read(key))
+    }
+}
+
+/// A manager of these tiers, the first one at level 1, each promoting every hit, with no TTL scale.
+pub(crate) fn manager(tiers: Vec<Arc<dyn L2CacheBackend>>) -> Arc<CacheManager> {
+    let tiers = tiers.into_iter().zip(1..).map(|(backend, level)| CacheTier::new(backend, level, true, 1, 1.0));
+    Arc::new(CacheManager::new_with_tiers(tiers.collect(), None).unwrap())
+}
+
+/// Starts `work` and lets it run until it waits for something the test holds. For single-threaded tests.
+pub(crate) async fn start<R: Send + 'static>(work: impl Future<Output = R> + Send + 'static) -> JoinHandle<R> {
+    let task = tokio::spawn(work);
+    run_all().await;
+    task
+}
+
+/// Lets every other task run until it waits. For single-threaded tests whose tasks wait for the test only.
+pub(crate) async fn run_all() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The task's answer, within [`PATIENCE`].
+pub(crate) async fn ended<R>(task: JoinHandle<R>) -> R {
+    timeout(PATIENCE, task).await.unwrap().unwrap()
+}
+
+/// Counts computations.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Asserts that the statistics add up and that nothing is under way.
+pub(crate) fn assert_at_rest(cache: &CacheManager) {
+    let stats = cache.get_stats();
+    assert_eq!(stats.in_flight_requests, 0, "{stats:?}");
+    assert_eq!(stats.total_hits, stats.l1_hits + stats.l2_hits, "{stats:?}");
+    assert_eq!(stats.total_requests, stats.total_hits + stats.misses, "{stats:?}");
+}
