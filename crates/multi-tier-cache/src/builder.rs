@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::backends::QuickCacheBackend;
 #[cfg(feature = "moka")]
 use crate::backends::{L1Cache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 use crate::backends::{L2Cache, RedisCache, RedisConfig};
-use crate::backends::QuickCacheBackend;
 use crate::cache_manager::{CacheManager, CacheTier, TierConfig};
 use crate::clock::Clock;
 use crate::defaults;
@@ -234,11 +234,7 @@ impl CacheSystemBuilder {
         match &self.l2 {
             Some(l2) => Ok(Arc::clone(l2).concrete().and_then(|l2| l2.downcast().ok())),
             None if self.has_own_tiers => Ok(None),
-            None => {
-                let redis = RedisCache::with_config(self.redis.clone())?;
-                redis.connect().await;
-                Ok(Some(Arc::new(redis)))
-            }
+            None => Ok(Some(Arc::new(RedisCache::connected(self.redis.clone()).await?))),
         }
     }
 }

@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 #[cfg(all(feature = "moka", feature = "redis"))]
+use crate::backends::redis::address::RedisAddress;
+#[cfg(all(feature = "moka", feature = "redis"))]
 use crate::backends::{L1Cache, L2Cache};
 use crate::clock::Clock;
 use crate::defaults;
@@ -93,7 +95,7 @@ impl CacheManager {
         redis_url: &str,
         config: InvalidationConfig,
     ) -> CacheResult<Self> {
-        crate::backends::redis::check_url(redis_url)?;
+        RedisAddress::resolve(Some(redis_url))?;
         let manager = Self::new(l1_cache, l2_cache).await?;
         Ok(Self { invalidation: Some(config), ..manager })
     }
@@ -121,11 +123,7 @@ impl CacheManager {
         tiers: Vec<CacheTier>,
         streaming_backend: Option<Arc<dyn StreamingBackend>>,
     ) -> CacheResult<Self> {
-        let options = Options {
-            clock: Clock::system(),
-            max_value_bytes: defaults::MAX_VALUE_BYTES,
-            promote_if: None,
-        };
+        let options = Options { clock: Clock::system(), max_value_bytes: defaults::MAX_VALUE_BYTES, promote_if: None };
         Self::with_options(tiers, streaming_backend, options)
     }
 

@@ -25,14 +25,6 @@ impl Moment {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    pub(crate) const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
-    }
-
-    pub(crate) const fn as_nanos(self) -> u64 {
-        self.0
-    }
-
     /// The time from `earlier` to this moment; zero if it is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -117,8 +109,7 @@ mod kernel {
 
     #[inline]
     fn nanos(time: Timespec) -> u64 {
-        u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000)
-            + u64::try_from(time.tv_nsec).unwrap_or(0)
+        u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000) + u64::try_from(time.tv_nsec).unwrap_or(0)
     }
 }
 

@@ -19,11 +19,11 @@ pub const MAX_KEY_BYTES: usize = 64 * 1024;
 /// Shards of the table of operations in flight.
 pub const IN_FLIGHT_SHARDS: usize = 64;
 /// Longest time one operation of one tier may take.
-pub const TIER_BUDGET: Duration = Duration::from_millis(1_000);
+pub const TIER_BUDGET: Duration = Duration::from_secs(1);
 /// How long a tier that failed is left alone before one operation tries it again.
 pub const BREAKER_WINDOW: Duration = Duration::from_millis(200);
 /// Longest time one attempt to connect to a server may take.
-pub const CONNECT_BUDGET: Duration = Duration::from_millis(1_000);
+pub const CONNECT_BUDGET: Duration = Duration::from_secs(1);
 /// First pause between attempts to connect; doubled and jittered up to [`RECONNECT_PAUSE_MAX`].
 pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Longest pause between attempts to connect. There is no last attempt.
@@ -52,3 +52,21 @@ pub const MOKA_TIME_TO_LIVE: Duration = Duration::from_secs(60 * 60);
 pub const MOKA_TIME_TO_IDLE: Duration = Duration::from_secs(2 * 60);
 /// Longest idleness that Moka accepts (1,000 years); a longer one is lowered to it.
 pub const MOKA_TIME_TO_IDLE_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 60 * 60);
+/// How long a connection to Redis may be idle before it is probed with a PING.
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// Longest wait for the PING that decides whether a connection whose operation timed out is kept.
+pub const VERIFY_BUDGET: Duration = Duration::from_millis(200);
+/// Longest time an async constructor of a Redis tier waits for the first connection before it returns without.
+pub const EAGER_CONNECT_WAIT: Duration = Duration::from_millis(250);
+/// Idle time after which the kernel probes a TCP connection to Redis.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+/// Pause between such probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Idle connections kept for blocking reads of streams.
+pub const STREAM_IDLE_CONNECTIONS: usize = 4;
+/// Connections of a `MemcachedCache` to one server, for each Tokio runtime that uses it.
+pub const MEMCACHED_CONNECTIONS: usize = 32;
+/// Bytes of values in one round trip of a `MemcachedCache` that writes many.
+pub const MEMCACHED_CHUNK_BYTES: usize = 1024 * 1024;
+/// Tokio runtimes for which a `MemcachedCache` keeps connections; beyond, it begins anew.
+pub const MEMCACHED_RUNTIMES: usize = 256;

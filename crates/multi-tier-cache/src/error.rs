@@ -135,6 +135,13 @@ impl Failure {
         self.0.retryable
     }
 
+    /// The same failure in other words.
+    #[cfg(feature = "redis")]
+    pub(crate) fn saying(mut self, message: String) -> Self {
+        self.0.message = message;
+        self
+    }
+
     fn or_tier(mut self, tier: &str) -> Self {
         self.0.tier.get_or_insert_with(|| tier.to_owned());
         self
@@ -229,7 +236,8 @@ mod tests {
     #[test]
     fn keeps_cause_tier_operation_and_retryability() {
         let cause = std::io::Error::other("reset");
-        let error = CacheError::BackendError(Failure::new("read failed").caused_by(cause).retryable()).at("L2 Redis", "get");
+        let error =
+            CacheError::BackendError(Failure::new("read failed").caused_by(cause).retryable()).at("L2 Redis", "get");
         assert!(error.is_retryable());
         let CacheError::BackendError(failure) = &error else { panic!("{error:?}") };
         assert_eq!(failure.tier(), Some("L2 Redis"));

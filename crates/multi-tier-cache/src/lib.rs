@@ -2,6 +2,7 @@
 //! each value once, and never serves what it invalidated.
 
 pub mod backends;
+mod breaker;
 pub mod builder;
 pub mod cache_manager;
 pub mod clock;
@@ -26,25 +27,23 @@ pub use std::sync::Arc;
 
 pub use bytes::Bytes;
 
+#[cfg(feature = "memcached")]
+pub use backends::MemcachedCache;
 pub use backends::{DashMapCache, QuickCacheBackend};
 #[cfg(feature = "moka")]
 pub use backends::{L1Cache, MokaCache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 pub use backends::{L2Cache, RedisCache};
-#[cfg(feature = "memcached")]
-pub use backends::MemcachedCache;
 pub use builder::CacheSystemBuilder;
-pub use cache_manager::{
-    CacheManager, CacheManagerStats, CacheStrategy, CacheTier, TierConfig, TierHealth, TierStats,
-};
+pub use cache_manager::{CacheManager, CacheManagerStats, CacheStrategy, CacheTier, TierConfig, TierHealth, TierStats};
 pub use error::{CacheError, CacheResult, Failure};
 pub use invalidation::{InvalidationConfig, InvalidationMessage, InvalidationStats};
 #[cfg(feature = "redis")]
 pub use redis_streams::RedisStreams;
-pub use serialization::{CacheSerializer, JsonSerializer};
 #[cfg(feature = "bincode")]
 pub use serialization::BincodeSerializer;
 #[cfg(feature = "msgpack")]
 pub use serialization::MsgPackSerializer;
+pub use serialization::{CacheSerializer, JsonSerializer};
 pub use system::CacheSystem;
 pub use traits::{CacheBackend, Capabilities, InProcess, L2CacheBackend, StreamEntry, StreamingBackend};

@@ -48,6 +48,9 @@ impl Capabilities {
     }
 }
 
+/// A value and its remaining time to live; `None` when it does not expire or that is not known.
+pub type ValueAndTtl = (Bytes, Option<Duration>);
+
 /// A store of bytes under string keys with a time to live.
 pub trait CacheBackend: Send + Sync {
     /// The value of `key`, or `None` when it is absent, expired, or the store cannot be read.
@@ -140,11 +143,11 @@ pub trait CacheBackend: Send + Sync {
 /// A backend that can serve below the first tier: it tells how long a value still lives.
 pub trait L2CacheBackend: CacheBackend {
     /// The value and its remaining TTL; the TTL is `None` when the entry does not expire or it is not known.
-    fn get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<(Bytes, Option<Duration>)>>;
+    fn get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<ValueAndTtl>>;
 
     /// Like [`get_with_ttl`](Self::get_with_ttl), but an outage is an error. Unless overridden, outages cannot be
     /// told from misses.
-    fn try_get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<(Bytes, Option<Duration>)>>> {
+    fn try_get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<ValueAndTtl>>> {
         Box::pin(async move { Ok(self.get_with_ttl(key).await) })
     }
 }
@@ -178,8 +181,11 @@ pub trait StreamingBackend: Send + Sync {
     ) -> BoxFuture<'a, CacheResult<String>>;
 
     /// The newest `count` entries, newest first.
-    fn stream_read_latest<'a>(&'a self, stream_key: &'a str, count: usize)
-    -> BoxFuture<'a, CacheResult<Vec<StreamEntry>>>;
+    fn stream_read_latest<'a>(
+        &'a self,
+        stream_key: &'a str,
+        count: usize,
+    ) -> BoxFuture<'a, CacheResult<Vec<StreamEntry>>>;
 
     /// Up to `count` entries after `last_id` (`"0"` from the start, `"$"` only new ones), oldest first; with
     /// `block_ms`, waits that long for one. A read that times out is empty.

@@ -23,6 +23,19 @@ fn in_process(name: &'static str, clock: &ManualClock) -> Expect {
     }
 }
 
+#[cfg_attr(not(feature = "memcached"), expect(dead_code, reason = "used by the backends with a server"))]
+fn shared(name: &'static str) -> Expect {
+    Expect {
+        name,
+        in_process: false,
+        patterns: true,
+        clear: true,
+        tick: Duration::from_millis(1),
+        longest_ttl: Duration::MAX,
+        time: Time::Real,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quick_cache_keeps_the_contract() {
     let time = ManualClock::new();
@@ -53,4 +66,25 @@ async fn moka_keeps_the_contract() {
     let config = MokaCacheConfig::default();
     let make = || Arc::new(MokaCache::new(config).unwrap().with_clock(time.clock())) as Backend;
     backend_contract(make, Expect { longest_ttl: config.time_to_live, ..in_process("Moka", &time) }).await;
+}
+
+#[cfg(feature = "memcached")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memcached_keeps_the_contract() {
+    use multi_tier_cache::backends::MemcachedCache;
+    let server = test_servers::MemcachedServer::start().unwrap();
+    let cache = Arc::new(MemcachedCache::with_url(&server.address()).unwrap()) as Backend;
+    let tick = Duration::from_secs(1);
+    let longest_ttl = Duration::from_secs(30 * 24 * 60 * 60);
+    let expect = Expect { patterns: false, clear: false, tick, longest_ttl, ..shared("Memcached") };
+    backend_contract(|| Arc::clone(&cache), expect).await;
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_keeps_the_contract() {
+    let server = test_servers::RedisServer::start().unwrap();
+    let cache = multi_tier_cache::backends::RedisCache::with_url(&server.url()).await.unwrap();
+    let cache = Arc::new(cache) as Backend;
+    backend_contract(|| Arc::clone(&cache), shared("Redis")).await;
 }

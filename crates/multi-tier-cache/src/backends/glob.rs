@@ -82,6 +82,7 @@ impl Glob {
         loop {
             match (self.tokens.get(token), key.get(byte)) {
                 (None, None) => return true,
+                (Some(Token::Star), _) if token + 1 == self.tokens.len() => return true,
                 (Some(Token::Star), _) => {
                     token += 1;
                     last_star = Some((token, byte));

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use super::{Engine, owned};
+use super::{Engine, check_key, owned};
 use crate::backends::glob::Glob;
 use crate::error::{CacheError, CacheResult, Failure};
 
 impl Engine {
     /// Removes `key` from every tier. On `Err` this process is clean, but a tier below may still have the key.
     pub(crate) async fn invalidate(self: &Arc<Self>, key: &str) -> CacheResult<()> {
-        self.check_key(key)?;
+        check_key(key)?;
         if self.is_local() {
             self.local.revoke(key);
             return Ok(());

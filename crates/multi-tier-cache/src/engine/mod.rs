@@ -103,17 +103,17 @@ impl Engine {
     fn is_local(&self) -> bool {
         self.local.leading() == self.tiers.len()
     }
+}
 
-    fn check_key(&self, key: &str) -> CacheResult<()> {
-        if key.len() <= defaults::MAX_KEY_BYTES {
-            return Ok(());
-        }
-        Err(CacheError::ConfigError(format!(
-            "a key of {} bytes exceeds the limit of {}; hash long keys before caching",
-            key.len(),
-            defaults::MAX_KEY_BYTES
-        )))
+fn check_key(key: &str) -> CacheResult<()> {
+    if key.len() <= defaults::MAX_KEY_BYTES {
+        return Ok(());
     }
+    Err(CacheError::ConfigError(format!(
+        "a key of {} bytes exceeds the limit of {}; hash long keys before caching",
+        key.len(),
+        defaults::MAX_KEY_BYTES
+    )))
 }
 
 /// Runs `work` to its end even if the caller goes away. Outside a Tokio runtime it ends with the caller.

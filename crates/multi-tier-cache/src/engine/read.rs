@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::{Answer, Engine, Hit, Load, Source};
+use super::{Answer, Engine, Hit, Load, Source, check_key};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
@@ -57,7 +57,7 @@ impl Engine {
 
     /// The value of `key` and where it came from. Dropping the future hands a flight it leads to a follower.
     pub(crate) async fn read(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
-        self.check_key(key)?;
+        check_key(key)?;
         loop {
             if let Some(hit) = self.look_locally(key, &mut wanted) {
                 return self.counted(Ok(Some(hit)), &wanted);
@@ -137,8 +137,8 @@ impl Engine {
 
     /// Runs the loader; a panic in it is an error to its caller and to every follower.
     async fn load(&self, loader: &mut dyn Load, ttl: Duration) -> CacheResult<(Hit, Vec<Placed>)> {
-        let loaded = AssertUnwindSafe(loader.load()).catch_unwind().await;
-        let entry = loaded.map_err(|panic| panicked(panic.as_ref()))??;
+        let outcome = AssertUnwindSafe(loader.load()).catch_unwind().await;
+        let entry = outcome.map_err(|panic| panicked(panic.as_ref()))??;
         let copies = self.copies_everywhere(&entry, ttl)?;
         Ok((Hit { entry, source: Source::Loader }, copies))
     }

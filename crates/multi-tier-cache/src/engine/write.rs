@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Answer, Engine, Hit, Source, owned};
+use super::{Answer, Engine, Hit, Source, check_key, owned};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
@@ -63,7 +63,7 @@ impl Engine {
 
     /// Replaces `key` in every tier. Ok if at least one tier took the value.
     pub(crate) async fn put(self: &Arc<Self>, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
-        self.check_key(key)?;
+        check_key(key)?;
         self.check_value(value.len())?;
         let entries = self.entries(&Entry::from_bytes(value, Moment::NEVER), ttl);
         if self.is_local() {

@@ -121,13 +121,17 @@ impl<T: Clone> InFlight<T> {
     /// joined. `change` runs under the same lock, so that no fill comes between.
     pub(crate) fn revoke(&self, key: &str, change: impl FnOnce()) {
         let mut change = Some(change);
-        if !Protection::DropUnderLock.is_on() {
-            change.take().into_iter().for_each(|change| change());
+        if !Protection::DropUnderLock.is_on()
+            && let Some(change) = change.take()
+        {
+            change();
         }
         let hash = self.hash(key);
         let mut shard = self.shard(hash);
         self.update(&mut shard, key, hash, Slot::revoke);
-        change.into_iter().for_each(|change| change());
+        if let Some(change) = change {
+            change();
+        }
     }
 
     /// Revokes every key in flight for which `matches` holds.
@@ -164,7 +168,7 @@ impl<T: Clone> InFlight<T> {
         self.hasher.hash_one(key)
     }
 
-    #[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "reduced modulo the length")]
+    #[expect(clippy::indexing_slicing, reason = "reduced modulo the length")]
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<T>> {
         self.shards[(hash >> 48) as usize % self.shards.len()].lock()
     }
@@ -186,7 +190,13 @@ impl<T: Clone> InFlight<T> {
     }
 
     /// Changes the slot of `key`, if there is one, and removes it when nothing is left in it.
-    fn update<R>(&self, shard: &mut Shard<T>, key: &str, hash: u64, change: impl FnOnce(&mut Slot<T>) -> R) -> Option<R> {
+    fn update<R>(
+        &self,
+        shard: &mut Shard<T>,
+        key: &str,
+        hash: u64,
+        change: impl FnOnce(&mut Slot<T>) -> R,
+    ) -> Option<R> {
         let mut occupied = shard.0.find_entry(hash, |slot| &*slot.key == key).ok()?;
         let changed = change(occupied.get_mut());
         if !self.keep(occupied.get()) {
@@ -206,7 +216,13 @@ impl<T: Clone> InFlight<T> {
 
 impl<T: Clone> Slot<T> {
     fn new(key: &str) -> Self {
-        Self { key: key.into(), stamp: Stamp::default(), watchers: 0, flights: [const { None }; Kind::COUNT], turn: None }
+        Self {
+            key: key.into(),
+            stamp: Stamp::default(),
+            watchers: 0,
+            flights: [const { None }; Kind::COUNT],
+            turn: None,
+        }
     }
 
     fn flight(&self, kind: Kind) -> Option<&Arc<Flight<T>>> {
@@ -243,9 +259,8 @@ impl<T: Clone> Slot<T> {
 
     fn admits(&self, since: Stamp, origin: Origin) -> bool {
         let unrevoked = self.stamp.revoked == since.revoked || !Protection::StampBeforeFill.is_on();
-        let newest = origin == Origin::Source
-            || self.stamp.filled == since.filled
-            || !Protection::NewerValueStays.is_on();
+        let newest =
+            origin == Origin::Source || self.stamp.filled == since.filled || !Protection::NewerValueStays.is_on();
         unrevoked && newest
     }
 }

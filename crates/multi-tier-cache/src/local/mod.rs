@@ -92,9 +92,9 @@ impl<T: Clone> Local<T> {
     pub(crate) fn copy_up(&self, key: &str, position: usize, copies: impl FnOnce(&Entry) -> Vec<Placed>) -> usize {
         self.in_flight.exclusively(key, || {
             let entries = self.lookup_at(position, key).map(|entry| copies(&entry)).unwrap_or_default();
-            let copied = entries.len();
+            let count = entries.len();
             self.store(&key.into(), entries);
-            copied
+            count
         })
     }
 

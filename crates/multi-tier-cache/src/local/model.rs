@@ -191,8 +191,8 @@ fn breaks_without(protection: Protection, scenario: fn()) {
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let _off = protection.without();
     let random = catch_unwind(AssertUnwindSafe(|| shuttle::check_random(scenario, ITERATIONS)));
-    let found = random.is_err()
-        || catch_unwind(AssertUnwindSafe(|| shuttle::check_pct(scenario, ITERATIONS, 3))).is_err();
+    let found =
+        random.is_err() || catch_unwind(AssertUnwindSafe(|| shuttle::check_pct(scenario, ITERATIONS, 3))).is_err();
     assert!(found, "no failure was found without {protection:?}: the model proves nothing about it");
 }
 

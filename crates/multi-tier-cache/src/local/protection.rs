@@ -21,6 +21,7 @@ pub(crate) enum Protection {
 #[cfg(not(all(test, model_check)))]
 impl Protection {
     #[inline]
+    #[expect(clippy::unused_self, reason = "the model asks it")]
     pub(crate) const fn is_on(self) -> bool {
         true
     }

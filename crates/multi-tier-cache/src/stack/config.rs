@@ -31,12 +31,7 @@ impl TierConfig {
     /// Promotes one hit in ten, keeps TTLs as they are.
     #[must_use]
     pub fn new(tier_level: usize) -> Self {
-        Self {
-            tier_level,
-            promotion_enabled: true,
-            promotion_frequency: defaults::PROMOTION_FREQUENCY,
-            ttl_scale: 1.0,
-        }
+        Self { tier_level, promotion_enabled: true, promotion_frequency: defaults::PROMOTION_FREQUENCY, ttl_scale: 1.0 }
     }
 
     /// The first tier: nothing above it to promote into.

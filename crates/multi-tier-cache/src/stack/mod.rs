@@ -1,6 +1,5 @@
 //! The ordered tiers: what each one is, how it is asked within a budget, and what it answered.
 
-mod breaker;
 mod config;
 mod remote;
 

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::breaker::Breaker;
+use crate::breaker::Breaker;
 use crate::clock::Clock;
 use crate::defaults;
 use crate::error::{CacheError, CacheResult, Failure};
@@ -19,7 +19,6 @@ pub(crate) struct Remote {
     backend: Arc<dyn L2CacheBackend>,
     label: String,
     breaker: Option<Breaker>,
-    clock: Clock,
     errors: AtomicU64,
 }
 
@@ -33,8 +32,8 @@ pub(crate) enum Ask {
 impl Remote {
     pub(crate) fn new(backend: Arc<dyn L2CacheBackend>, level: usize, clock: Clock) -> Self {
         let label = format!("L{level} {}", backend.name());
-        let breaker = (!backend.capabilities().has(Capabilities::BUDGETED)).then(Breaker::default);
-        Self { backend, label, breaker, clock, errors: AtomicU64::new(0) }
+        let breaker = (!backend.capabilities().has(Capabilities::BUDGETED)).then(|| Breaker::new(clock));
+        Self { backend, label, breaker, errors: AtomicU64::new(0) }
     }
 
     pub(crate) async fn get(&self, key: &str, ask: Ask) -> CacheResult<Option<(Bytes, Option<Duration>)>> {
@@ -74,15 +73,11 @@ impl Remote {
         self.errors.load(Ordering::Relaxed)
     }
 
-    async fn within_budget<R>(
-        &self,
-        operation: &'static str,
-        work: BoxFuture<'_, CacheResult<R>>,
-    ) -> CacheResult<R> {
+    async fn within_budget<R>(&self, operation: &'static str, work: BoxFuture<'_, CacheResult<R>>) -> CacheResult<R> {
         let Some(breaker) = &self.breaker else {
             return work.await.map_err(|error| self.failed(error, operation));
         };
-        if !breaker.admits(&self.clock, defaults::BREAKER_WINDOW) {
+        if !breaker.admits() {
             let failure = Failure::new("the tier failed a moment ago and is left alone").retryable();
             return Err(self.failed(CacheError::BackendError(failure), operation));
         }
@@ -91,8 +86,11 @@ impl Remote {
             Err(_) => work.await,
             Ok(_) => timeout(defaults::TIER_BUDGET, work).await.unwrap_or_else(|_| Err(over_budget())),
         };
-        let worked = !outcome.as_ref().is_err_and(CacheError::is_retryable);
-        breaker.record(worked, &self.clock, defaults::BREAKER_WINDOW);
+        if outcome.as_ref().is_err_and(CacheError::is_retryable) {
+            breaker.failed();
+        } else {
+            breaker.succeeded();
+        }
         outcome.map_err(|error| self.failed(error, operation))
     }
 

@@ -206,7 +206,7 @@ async fn reports_the_remaining_ttl(backend: &Backend, expect: &Expect) {
     let (_, before) = backend.get_with_ttl("c:ttl").await.unwrap();
     expect.time.pass(Duration::from_secs(3)).await;
     let (_, after) = backend.get_with_ttl("c:ttl").await.unwrap();
-    let passed = before.unwrap() - after.unwrap();
+    let passed = before.unwrap().saturating_sub(after.unwrap());
     assert!(passed >= Duration::from_secs(2) && passed <= Duration::from_secs(3) + slack, "{passed:?}");
 }
 

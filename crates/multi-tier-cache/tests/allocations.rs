@@ -1,0 +1,58 @@
+//! An L1 hit allocates nothing, through the public verbs.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use allocation_counter::measure;
+use bytes::Bytes;
+use multi_tier_cache::backends::QuickCacheBackend;
+use multi_tier_cache::{CacheManager, CacheStrategy, DashMapCache};
+
+/// A hit is ready at the first poll.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("a hit awaits nothing"),
+    }
+}
+
+fn cache() -> CacheManager {
+    let l1 = Arc::new(QuickCacheBackend::new(1_000).unwrap());
+    let cache = CacheManager::new_with_backends(l1, Arc::new(DashMapCache::new()), None).unwrap();
+    let value = Bytes::from(vec![7; 1_024]);
+    now(cache.set_with_strategy("bytes", value, CacheStrategy::LongTerm)).unwrap();
+    let load = || async { Ok("shared".to_owned()) };
+    now(cache.get_or_compute_shared("shared", CacheStrategy::LongTerm, load)).unwrap();
+    cache
+}
+
+fn allocations(work: impl Fn()) -> u64 {
+    work();
+    measure(|| (0..100).for_each(|_| work())).count_total
+}
+
+#[test]
+fn an_l1_hit_allocates_nothing() {
+    let cache = cache();
+    assert_eq!(allocations(|| assert!(now(cache.get("bytes")).unwrap().is_some())), 0, "get");
+    let computed = || {
+        let load = || async { unreachable!("it is a hit") };
+        assert!(now(cache.get_or_compute_with("bytes", CacheStrategy::LongTerm, load)).is_ok());
+    };
+    assert_eq!(allocations(computed), 0, "get_or_compute_with");
+    let shared = || {
+        let load = || async { unreachable!("it is a hit") };
+        let value = now(cache.get_or_compute_shared::<String, _, _>("shared", CacheStrategy::LongTerm, load));
+        assert_eq!(*value.unwrap(), "shared");
+    };
+    assert_eq!(allocations(shared), 0, "get_or_compute_shared");
+}
+
+#[test]
+fn a_miss_in_every_local_tier_allocates_nothing() {
+    let cache = cache();
+    assert_eq!(allocations(|| assert!(now(cache.get("absent")).unwrap().is_none())), 0);
+}
