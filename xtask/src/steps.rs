@@ -19,7 +19,7 @@ const FEATURES: [&str; 10] =
     ["", "default", "moka", "redis", "memcached", "msgpack", "bincode", "quick_cache", "test-util", "full"];
 
 /// A run small enough for CI of the example that is a benchmark by default.
-const SMALL_RUN: (&str, &[&str]) = ("database_caching", &["--requests", "5000", "--rows", "5000"]);
+const SMALL_RUN: (&str, &[&str]) = ("database_caching", &["--requests", "20000", "--rows", "30000"]);
 
 /// Every test. The runner of the unit and integration tests comes last, so that its summary ends the output.
 pub(crate) fn test(tools: &Tools, runner_arguments: &[String]) -> Result<()> {
