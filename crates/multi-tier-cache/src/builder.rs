@@ -168,6 +168,10 @@ impl CacheSystemBuilder {
     /// # Errors
     /// `ConfigError` for two tiers of one level, a scale that is not finite and above 0, a promotion frequency of 0,
     /// no tier at all, or a malformed Redis address.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(clippy::unused_async, reason = "connects only where Redis is compiled in")
+    )]
     pub async fn build(self) -> CacheResult<CacheSystem> {
         #[cfg(feature = "moka")]
         let l1_cache = self.moka_l1()?;

@@ -13,7 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["local", "coordinator"],
     &["backends", "wire", "redis_streams", "serialization"],
     &["traits"],
-    &["entry", "policy", "telemetry", "sync", "breaker"],
+    &["entry", "policy", "breaker", "telemetry", "sync"],
     &["error", "clock", "defaults"],
 ];
 
