@@ -34,6 +34,10 @@ pub const SCAN_BATCH: usize = 1_000;
 pub const KEY_CHUNK: usize = 500;
 /// Longest time a blocking read of a stream may wait, in milliseconds.
 pub const STREAM_BLOCK_MAX: usize = 24 * 60 * 60 * 1_000;
+/// A `DashMapCache` keeps at most this many places in its queue for each entry …
+pub const DASHMAP_QUEUE_FACTOR: usize = 3;
+/// … but this many in any case.
+pub const DASHMAP_QUEUE_MIN: usize = 1_024;
 /// Most entries of a [`QuickCacheBackend`](crate::backends::QuickCacheBackend); a larger bound is lowered to it.
 pub const QUICKCACHE_ENTRIES_MAX: u64 = 1 << 31;
 /// A `QuickCacheBackend` bounded by entries is divided into shards of no fewer than this many.

@@ -1,6 +1,7 @@
 //! A bounded concurrent map that evicts what expires first.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,7 @@ use crate::traits::InProcess;
 /// ```
 pub struct DashMapCache {
     map: DashMap<Arc<str>, Held, foldhash::fast::RandomState>,
-    /// Locked by every change of `map`, so that the two hold the same entries whenever it is free. Reads go past it.
+    /// Locked by every change of `map`. Reads go past it.
     queue: Mutex<Queue>,
     capacity: usize,
     clock: Clock,
@@ -54,11 +55,14 @@ struct Held {
 /// Deadline, then order of arrival.
 type Place = (Moment, u64);
 
-/// Keys in the order in which they are dropped.
+/// Keys in the order in which they are dropped. Holds every entry of the map at its place, and places that entries
+/// have left since: a replaced entry is not looked for, which would cost more than all the rest of a write.
 #[derive(Default)]
 struct Queue {
-    order: BTreeMap<Place, Arc<str>>,
+    order: BinaryHeap<Reverse<(Place, Arc<str>)>>,
     arrivals: u64,
+    /// Entries of the map, which would lock each of its shards to count them.
+    live: usize,
 }
 
 impl DashMapCache {
@@ -91,8 +95,8 @@ impl DashMapCache {
     pub fn cleanup_expired(&self) -> usize {
         let mut dropped = Vec::new();
         let mut queue = self.queue.lock();
-        while let Some(first) = queue.order.first_entry().filter(|first| self.clock.has_passed(first.key().0)) {
-            dropped.push(self.map.remove(&first.remove()));
+        while queue.order.peek().is_some_and(|Reverse(((deadline, _), _))| self.clock.has_passed(*deadline)) {
+            dropped.extend(self.pop_first(&mut queue));
         }
         drop(queue);
         dropped.len()
@@ -118,8 +122,24 @@ impl DashMapCache {
     fn remove_if(&self, key: &str, condition: impl FnOnce(&Entry) -> bool) -> Option<Held> {
         let mut queue = self.queue.lock();
         let (_, held) = self.map.remove_if(key, |_, held| condition(&held.entry))?;
-        queue.order.remove(&held.place);
+        queue.live -= 1;
         Some(held)
+    }
+
+    /// Takes the first place off the queue, and the entry out of the map if it still has that place.
+    fn pop_first(&self, queue: &mut Queue) -> Option<Held> {
+        let Reverse((place, key)) = queue.order.pop()?;
+        let (_, held) = self.map.remove_if(&key, |_, held| held.place == place)?;
+        queue.live -= 1;
+        Some(held)
+    }
+
+    /// Forgets left places once they are most of the queue.
+    fn tidy(&self, queue: &mut Queue) {
+        let most = queue.live.saturating_mul(defaults::DASHMAP_QUEUE_FACTOR).max(defaults::DASHMAP_QUEUE_MIN);
+        if queue.order.len() > most {
+            queue.order = self.map.iter().map(|held| Reverse((held.place, Arc::clone(held.key())))).collect();
+        }
     }
 }
 
@@ -127,7 +147,7 @@ impl Queue {
     fn join(&mut self, key: &Arc<str>, deadline: Moment) -> Place {
         self.arrivals += 1;
         let place = (deadline, self.arrivals);
-        self.order.insert(place, Arc::clone(key));
+        self.order.push(Reverse((place, Arc::clone(key))));
         place
     }
 }
@@ -146,11 +166,12 @@ impl InProcess for DashMapCache {
         let mut queue = self.queue.lock();
         let place = queue.join(key, entry.expires());
         let replaced = self.map.insert(Arc::clone(key), Held { entry, place });
-        if let Some(replaced) = &replaced {
-            queue.order.remove(&replaced.place);
+        let mut evicted = None;
+        queue.live += usize::from(replaced.is_none());
+        while queue.live > self.capacity && evicted.is_none() && !queue.order.is_empty() {
+            evicted = self.pop_first(&mut queue);
         }
-        let over = queue.order.len() > self.capacity;
-        let evicted = if over { queue.order.pop_first().map(|(_, first)| self.map.remove(&first)) } else { None };
+        self.tidy(&mut queue);
         drop(queue);
         // Values are dropped outside the lock: the destructor of a decoded one may be anything.
         drop((replaced, evicted));
@@ -161,16 +182,12 @@ impl InProcess for DashMapCache {
     }
 
     fn evict_where(&self, matches: &dyn Fn(&str) -> bool) {
-        let mut dropped = Vec::new();
         let mut queue = self.queue.lock();
-        queue.order.retain(|_, key| {
-            let goes = matches(key);
-            if goes {
-                dropped.push(self.map.remove(key));
-            }
-            !goes
-        });
+        let matching: Vec<_> = self.map.iter().map(|held| Arc::clone(held.key())).filter(|key| matches(key)).collect();
+        let dropped: Vec<_> = matching.iter().filter_map(|key| self.map.remove(key)).collect();
+        queue.live -= dropped.len();
         drop(queue);
+        drop(dropped);
     }
 }
 
@@ -205,9 +222,11 @@ mod tests {
 
     fn assert_consistent(cache: &DashMapCache) {
         let queue = cache.queue.lock();
-        assert_eq!(queue.order.len(), cache.map.len());
-        for (place, key) in &queue.order {
-            assert_eq!(cache.map.get(key).unwrap().place, *place, "{key}");
+        assert_eq!(queue.live, cache.map.len());
+        assert!(queue.order.len() <= defaults::DASHMAP_QUEUE_MIN.max(cache.map.len() * defaults::DASHMAP_QUEUE_FACTOR));
+        for held in &cache.map {
+            let place = |Reverse((place, key)): &&Reverse<(Place, Arc<str>)>| *place == held.place && key == held.key();
+            assert_eq!(queue.order.iter().filter(place).count(), 1, "{}", held.key());
         }
     }
 

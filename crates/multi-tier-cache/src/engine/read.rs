@@ -128,9 +128,11 @@ impl Engine {
             Store::Local(face) => return Ok(face.lookup(key)),
             Store::Remote(remote) => remote,
         };
+        // The remaining time is counted from before the question: a copy must not outlive its source by the way back.
+        let asked = self.options.clock.now();
         let found = remote.get(key, if promote { Ask::ValueAndTtl } else { Ask::Value }).await?;
         Ok(found.map(|(bytes, ttl)| {
-            let expires = ttl.map_or(Moment::NEVER, |ttl| self.options.clock.now().after(ttl));
+            let expires = ttl.map_or(Moment::NEVER, |ttl| asked.after(ttl));
             Entry::from_bytes(bytes, expires)
         }))
     }

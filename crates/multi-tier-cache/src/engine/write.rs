@@ -65,12 +65,13 @@ impl Engine {
     pub(crate) async fn put(self: &Arc<Self>, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
         check_key(key)?;
         self.check_value(value.len())?;
-        let entries = self.entries(&Entry::from_bytes(value, Moment::NEVER), ttl);
+        let entry = Entry::from_bytes(value, Moment::NEVER);
         if self.is_local() {
-            self.local.put(key, &entries);
+            let now = self.options.clock.now();
+            self.local.put(key, |position| self.entry_at(position, &entry, ttl, now));
             return Ok(());
         }
-        let (engine, key) = (Arc::clone(self), key.to_owned());
+        let (engine, key, entries) = (Arc::clone(self), key.to_owned(), self.entries(&entry, ttl));
         owned(async move { engine.put_everywhere(&key, entries).await }).await?
     }
 
@@ -131,11 +132,13 @@ impl Engine {
     /// One entry per tier with a TTL of its own; a TTL of zero leaves the tier out.
     fn entries(&self, entry: &Entry, ttl: Duration) -> Vec<Placed> {
         let now = self.options.clock.now();
-        let of_tier = |(position, tier): (usize, &Tier)| {
-            let ttl = tier.scale.apply(ttl);
-            (!ttl.is_zero()).then(|| (position, entry.expiring(now.after(ttl))))
-        };
-        self.tiers.iter().enumerate().filter_map(of_tier).collect()
+        let of_tier = |position| Some((position, self.entry_at(position, entry, ttl, now)?));
+        (0..self.tiers.len()).filter_map(of_tier).collect()
+    }
+
+    fn entry_at(&self, position: usize, entry: &Entry, ttl: Duration, now: Moment) -> Option<Entry> {
+        let ttl = self.tiers.get(position)?.scale.apply(ttl);
+        (!ttl.is_zero()).then(|| entry.expiring(now.after(ttl)))
     }
 
     /// Copies a hit of a leading in-process tier into the tiers above it, if the lot or the condition says so.

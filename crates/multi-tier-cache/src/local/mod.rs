@@ -76,12 +76,12 @@ impl<T: Clone> Local<T> {
 
     /// Replaces `key` in every in-process tier at once, dropping it where there is no entry for it: a put where no
     /// other tier has to be asked.
-    pub(crate) fn put(&self, key: &str, entries: &[Placed]) {
+    pub(crate) fn put(&self, key: &str, entry_at: impl Fn(usize) -> Option<Entry>) {
         let key: Arc<str> = key.into();
         self.in_flight.revoke(&key, || {
             for store in self.stores.iter().rev() {
-                match entries.iter().find(|(position, _)| *position == store.position) {
-                    Some((_, entry)) => store.face.store(&key, entry.clone()),
+                match entry_at(store.position) {
+                    Some(entry) => store.face.store(&key, entry),
                     None => store.face.evict(&key),
                 }
             }
