@@ -140,14 +140,15 @@ impl CacheSystemBuilder {
     }
 
     /// Longest value that is stored, in bytes; 8 MiB by default. Loaded values beyond it are returned uncached, puts
-    /// of them are errors.
+    /// of them are errors. A shared value that no tier needed as bytes has no length and is stored.
     pub fn with_max_value_bytes(mut self, limit: usize) -> Self {
         self.max_value_bytes = Some(limit);
         self
     }
 
     /// Lets `condition` (of key, value and the level of the tier that was hit) decide which hits are promoted,
-    /// instead of the lot. Tiers with promotion switched off still never promote.
+    /// instead of the lot. Tiers with promotion switched off still never promote. It is asked at every such hit: keep
+    /// it cheap, and do not wait for the cache in it.
     pub fn with_promotion_condition(
         mut self,
         condition: impl Fn(&str, &Bytes, usize) -> bool + Send + Sync + 'static,

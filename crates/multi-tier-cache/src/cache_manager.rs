@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,7 +33,16 @@ pub use crate::stack::{CacheTier, TierConfig, TierStats};
 /// A stack of tiers and the verbs on it.
 ///
 /// All verbs may be called concurrently. Dropping a verb's future is safe at any await: a computation it led passes
-/// to a caller that waits for it, and a write or removal that has begun is carried out.
+/// to a caller that waits for it, and a write or removal that has begun is carried out (inside a Tokio runtime;
+/// outside one it ends where it was, and the key is removed from the tier it was about to change before that tier is
+/// read again).
+///
+/// # Deadlocks
+///
+/// The future of a computing verb leads its key for as long as it lives. Do not keep one without polling it (a loser
+/// of a `select!` that is pinned and not dropped) while the same task asks for the same key, and do not ask for a key
+/// inside its own computation: both would wait for themselves. A promotion condition, a value's encoder and a value's
+/// `Drop` must not wait for the cache either.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -154,8 +164,8 @@ impl CacheManager {
     /// `BackendError` if no tier has the key and one of them could not be asked; `ConfigError` if the key is longer
     /// than [`defaults::MAX_KEY_BYTES`].
     pub async fn get(&self, key: &str) -> CacheResult<Option<Bytes>> {
-        match self.engine.hit(key) {
-            Some(entry) => entry.into_bytes().map(Some),
+        match self.engine.hit(key, |entry| Some(entry.into_bytes())) {
+            Some(bytes) => bytes.map(Some),
             None => self.read_below(key).await?.map(Entry::into_bytes).transpose(),
         }
     }
@@ -196,8 +206,8 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<Bytes>> + Send,
     {
-        match self.engine.hit(key) {
-            Some(entry) => entry.into_bytes(),
+        match self.engine.hit(key, |entry| entry.into_bytes().ok()) {
+            Some(bytes) => Ok(bytes),
             None => self.load_below(key, strategy, &mut BytesLoad::new(compute)).await?.into_bytes(),
         }
     }
@@ -220,6 +230,10 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
+        let decode = |entry: Entry| self.serializer.deserialize(&entry.into_bytes().ok()?).ok();
+        if let Some(value) = self.engine.hit(key, decode) {
+            return Ok(value);
+        }
         let mut load = TypedLoad::new(self.serializer.clone(), compute);
         self.load_below(key, strategy, &mut load).await?;
         load.value.ok_or_else(unaccepted)
@@ -241,7 +255,7 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
-        if let Some(value) = self.engine.hit_as::<T>(key) {
+        if let Some(value) = self.engine.hit(key, |entry| entry.object_as()) {
             return Ok(value);
         }
         let mut load = SharedLoad::new(self.serializer.clone(), compute);
@@ -309,21 +323,20 @@ impl CacheManager {
 
     /// Whether each tier works, in their order. Writes nothing.
     pub async fn health(&self) -> Vec<TierHealth> {
-        let mut health = Vec::new();
-        for tier in self.engine.tiers() {
-            health.push(TierHealth {
+        let health = self.engine.tiers().iter().map(|tier| async {
+            TierHealth {
                 tier_level: tier.level,
                 backend_name: tier.backend.name().to_owned(),
-                healthy: tier.backend.health_check().await,
+                healthy: tier.works().await,
                 errors: tier.remote().map_or(0, Remote::errors),
-            });
-        }
-        health
+            }
+        });
+        join_all(health).await
     }
 
     pub(crate) async fn first_tier_works(&self) -> bool {
         match self.engine.tiers().first() {
-            Some(tier) => tier.backend.health_check().await,
+            Some(tier) => tier.works().await,
             None => false,
         }
     }

@@ -20,6 +20,8 @@ pub const MAX_KEY_BYTES: usize = 64 * 1024;
 pub const IN_FLIGHT_SHARDS: usize = 64;
 /// Longest time one operation of one tier may take.
 pub const TIER_BUDGET: Duration = Duration::from_secs(1);
+/// Longest time a removal by pattern may take in one tier.
+pub const PATTERN_BUDGET: Duration = Duration::from_secs(60);
 /// How long a tier that failed is left alone before one operation tries it again.
 pub const BREAKER_WINDOW: Duration = Duration::from_millis(200);
 /// Longest time one attempt to connect to a server may take.
@@ -74,3 +76,7 @@ pub const MEMCACHED_CONNECTIONS: usize = 32;
 pub const MEMCACHED_CHUNK_BYTES: usize = 1024 * 1024;
 /// Tokio runtimes for which a `MemcachedCache` keeps connections; beyond, it begins anew.
 pub const MEMCACHED_RUNTIMES: usize = 256;
+/// Keys whose removal a tier that is away may owe; beyond, everything: it is not read until it could be cleared.
+pub const OWED_KEYS: usize = 100_000;
+/// Patterns whose removal a tier that is away may owe.
+pub const OWED_PATTERNS: usize = 64;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::clock::{Clock, Moment};
+use crate::clock::Moment;
 use crate::error::CacheResult;
 
 /// A decoded value whose type only its users know.
@@ -126,8 +126,8 @@ impl Entry {
 
     /// The time left at `now`; `None` for an entry that does not expire.
     #[must_use]
-    pub fn remaining(&self, clock: &Clock) -> Option<Duration> {
-        (self.expires != Moment::NEVER).then(|| self.expires.since(clock.now()))
+    pub fn remaining(&self, now: Moment) -> Option<Duration> {
+        (self.expires != Moment::NEVER).then(|| self.expires.since(now))
     }
 }
 

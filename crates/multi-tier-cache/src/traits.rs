@@ -3,6 +3,10 @@
 //! The required methods are those of the established crate; everything else is provided, and says so where a
 //! backend cannot do a thing. A backend needs [`CacheBackend`]; to serve below the first tier it also needs
 //! [`L2CacheBackend`]. Methods take `&self`, may run concurrently, and may be dropped at any await.
+//!
+//! Changes of one key take effect in the order in which they were begun, even if the future of the earlier one was
+//! dropped (the engine drops a future that exceeds its budget). A backend whose work survives its future, on a thread
+//! of its own say, must see to that order, or an old value may come back after its removal.
 
 use std::any::Any;
 use std::sync::Arc;

@@ -22,7 +22,7 @@ pub(super) fn get_with_ttl(
     key: &str,
 ) -> CacheResult<Option<(Bytes, Option<Duration>)>> {
     let Some(entry) = store.lookup(key) else { return Ok(None) };
-    match entry.remaining(clock) {
+    match entry.remaining(clock.now()) {
         // The deadline came between the lookup and this second look at the clock.
         Some(Duration::ZERO) => Ok(None),
         remaining => Ok(Some((entry.bytes()?, remaining))),

@@ -115,7 +115,7 @@ impl InProcess for MokaCache {
     fn store(&self, key: &Arc<str>, entry: Entry) {
         let latest = self.clock.now().after(self.config.time_to_live);
         let entry = if entry.expires() > latest { entry.expiring(latest) } else { entry };
-        let ttl = entry.remaining(&self.clock);
+        let ttl = entry.remaining(self.clock.now());
         self.cache.insert(Arc::clone(key), Held { entry, ttl });
     }
 
@@ -175,7 +175,7 @@ mod tests {
         let time = Arc::new(AtomicU64::new(0));
         let cache = MokaCache::new(MokaCacheConfig::default()).unwrap().with_clock(Clock::manual(Arc::clone(&time)));
         cache.store(&"k".into(), Entry::from_bytes(Bytes::new(), Moment::NEVER));
-        assert_eq!(cache.lookup("k").unwrap().remaining(&cache.clock), Some(defaults::MOKA_TIME_TO_LIVE));
+        assert_eq!(cache.lookup("k").unwrap().remaining(cache.clock.now()), Some(defaults::MOKA_TIME_TO_LIVE));
         time.store(u64::try_from(defaults::MOKA_TIME_TO_LIVE.as_nanos()).unwrap(), Ordering::Release);
         assert!(cache.lookup("k").is_none());
     }

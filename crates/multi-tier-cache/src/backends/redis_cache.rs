@@ -12,11 +12,11 @@ use futures_util::future::BoxFuture;
 use redis::{Cmd, cmd, pipe};
 
 use super::redis::address::RedisAddress;
-use super::redis::config::RedisConfig;
+use super::redis::config::{RESERVED, RedisConfig};
 use super::redis::connection::Supervisor;
 use super::redis::scan::{KeyPattern, remove_raw};
 use crate::defaults;
-use crate::error::CacheResult;
+use crate::error::{CacheError, CacheResult};
 use crate::traits::{CacheBackend, Capabilities, L2CacheBackend};
 
 const NAME: &str = "Redis";
@@ -112,24 +112,29 @@ impl RedisCache {
     /// # Errors
     /// `BackendError` as every operation.
     pub async fn remove_bulk(&self, keys: &[String]) -> CacheResult<usize> {
-        let keys: Vec<_> = keys.iter().map(|key| self.key(key)).collect();
+        let keys = keys.iter().map(|key| self.key(key)).collect::<CacheResult<Vec<_>>>()?;
         remove_raw(&self.server, &as_bytes(&keys)).await.map_err(|error| error.at(NAME, "remove_bulk"))
     }
 
-    fn key<'k>(&self, key: &'k str) -> Cow<'k, str> {
-        if self.config.prefix.is_empty() {
-            Cow::Borrowed(key)
-        } else {
-            Cow::Owned(format!("{}{key}", self.config.prefix))
+    /// The server's name of `key`. Without a prefix, the library's own keys are nobody's.
+    fn key<'k>(&self, key: &'k str) -> CacheResult<Cow<'k, str>> {
+        if !self.config.prefix.is_empty() {
+            return Ok(Cow::Owned(format!("{}{key}", self.config.prefix)));
         }
+        if key.starts_with(RESERVED) {
+            return Err(CacheError::ConfigError(format!(
+                "keys that begin with `{RESERVED}` are reserved; choose others or set a key prefix"
+            )));
+        }
+        Ok(Cow::Borrowed(key))
     }
 
     async fn read(&self, key: &str) -> CacheResult<Option<Bytes>> {
-        self.server.query(cmd("GET").arg(self.key(key))).await
+        self.server.query(cmd("GET").arg(self.key(key)?)).await
     }
 
     async fn read_with_ttl(&self, key: &str) -> CacheResult<Option<(Bytes, Option<Duration>)>> {
-        let key = self.key(key);
+        let key = self.key(key)?;
         // The TTL first: should another client write in between, the newer value comes with the older TTL, and never
         // an older value with a newer TTL, which would let a copy of it outlive its successor.
         let mut both = pipe();
@@ -143,7 +148,7 @@ impl RedisCache {
         for chunk in keys.chunks(defaults::KEY_CHUNK) {
             let mut mget = cmd("MGET");
             for key in chunk {
-                mget.arg(self.key(key));
+                mget.arg(self.key(key)?);
             }
             values.extend(self.server.query::<Vec<Option<Bytes>>>(&mget).await?);
         }
@@ -152,8 +157,8 @@ impl RedisCache {
 
     async fn write(&self, key: &str, value: &[u8], ttl: Duration) -> CacheResult<()> {
         match milliseconds(ttl) {
-            Some(ttl) => self.server.query(&set(&self.key(key), value, ttl)).await,
-            None => self.server.query(cmd("UNLINK").arg(self.key(key))).await,
+            Some(ttl) => self.server.query(&set(&self.key(key)?, value, ttl)).await,
+            None => self.server.query(cmd("UNLINK").arg(self.key(key)?)).await,
         }
     }
 
@@ -164,7 +169,7 @@ impl RedisCache {
         for chunk in pairs.chunks(defaults::KEY_CHUNK) {
             let mut sets = pipe();
             for (key, value) in chunk {
-                sets.add_command(set(&self.key(key), value, ttl)).ignore();
+                sets.add_command(set(&self.key(key)?, value, ttl)).ignore();
             }
             self.server.pipeline::<()>(&sets).await?;
         }
@@ -172,7 +177,7 @@ impl RedisCache {
     }
 
     async fn unlink(&self, keys: impl Iterator<Item = &str>) -> CacheResult<()> {
-        let keys: Vec<_> = keys.map(|key| self.key(key)).collect();
+        let keys = keys.map(|key| self.key(key)).collect::<CacheResult<Vec<_>>>()?;
         remove_raw(&self.server, &as_bytes(&keys)).await.map(drop)
     }
 

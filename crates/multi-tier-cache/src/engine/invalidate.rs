@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-use super::{Engine, check_key, owned};
+use super::finish::finish;
+use super::{Answer, Engine, check_key};
 use crate::backends::glob::Glob;
 use crate::error::{CacheError, CacheResult, Failure};
+use crate::local::Watch;
 
 impl Engine {
     /// Removes `key` from every tier. On `Err` this process is clean, but a tier below may still have the key.
@@ -15,17 +17,16 @@ impl Engine {
             self.local.revoke(key);
             return Ok(());
         }
-        let (engine, key) = (Arc::clone(self), key.to_owned());
-        owned(async move { engine.remove_everywhere(&key).await }).await?
+        let (engine, watch) = (Arc::clone(self), self.local.watch(key));
+        finish(async move { engine.remove_everywhere(watch).await }).await
     }
 
-    async fn remove_everywhere(&self, key: &str) -> CacheResult<()> {
-        let mut watch = self.local.watch(key);
+    pub(super) async fn remove_everywhere(&self, mut watch: Watch<Answer>) -> CacheResult<()> {
         let _turn = watch.turn().await;
         self.local.revoke_watched(&mut watch);
         let mut outcome = Ok(());
         for (_, remote) in self.remotes() {
-            outcome = remote.remove(key).await.and(outcome);
+            outcome = remote.remove(watch.key()).await.and(outcome);
         }
         self.local.revoke_watched(&mut watch);
         outcome.map_err(still_there)
@@ -39,18 +40,19 @@ impl Engine {
             return Ok(());
         }
         let (engine, pattern) = (Arc::clone(self), pattern.to_owned());
-        owned(async move { engine.remove_matching(&pattern, &glob).await }).await?
+        finish(async move { engine.remove_matching(&pattern, &glob).await }).await
     }
 
     async fn remove_matching(&self, pattern: &str, glob: &Glob) -> CacheResult<()> {
         let matches = |key: &str| glob.matches(key);
-        self.local.revoke_where(&matches);
-        // Writers who were let in before end first; those who come now see the new stamp.
-        for turn in self.local.turns_where(&matches) {
-            drop(turn.lock().await);
-        }
         let mut outcome = Ok(());
         for (_, remote) in self.remotes() {
+            // A reader may have begun under the new stamp and still have found the old value, in a tier not yet
+            // scanned. Before each scan such readers are refused, or waited for if they are writing it upwards.
+            self.local.revoke_where(&matches);
+            for turn in self.local.turns_where(&matches) {
+                drop(turn.lock().await);
+            }
             outcome = remote.remove_pattern(pattern).await.and(outcome);
         }
         self.local.revoke_where(&matches);

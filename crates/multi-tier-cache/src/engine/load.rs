@@ -29,7 +29,7 @@ fn spent() -> CacheError {
     CacheError::InternalError("a loader was asked for a second value".into())
 }
 
-/// Loads bytes; accepts any entry that has some.
+/// Loads bytes; accepts any entry that has them or can be encoded.
 pub(crate) struct BytesLoad<F>(Option<F>);
 
 impl<F> BytesLoad<F> {
@@ -44,7 +44,7 @@ where
     Fut: Future<Output = CacheResult<Bytes>> + Send,
 {
     fn accept(&mut self, entry: Entry) -> Option<Entry> {
-        Some(entry)
+        entry.bytes().is_ok().then_some(entry)
     }
 
     fn load(&mut self) -> BoxFuture<'_, CacheResult<Entry>> {

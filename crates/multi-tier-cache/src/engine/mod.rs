@@ -13,19 +13,17 @@
 //! # The flow of a change
 //!
 //! A put or removal ([`write`], [`invalidate`]) waits for its turn among the writers of its key, revokes the key here,
-//! changes the tiers that are awaited, lowest first, and ends in the in-process tiers under the stamps. It runs in a
-//! task of its own, so that a caller that goes away leaves nothing half-done.
+//! changes the tiers that are awaited, lowest first, revokes once more and ends in the in-process tiers. If its caller
+//! goes away it goes on in a task of its own ([`finish`]), so that nothing is left half-done.
 
+mod finish;
 mod invalidate;
 mod load;
 mod read;
 mod stats;
 mod write;
 
-use std::future::Future;
 use std::sync::Arc;
-
-use tokio::runtime::Handle;
 
 pub(crate) use load::{BytesLoad, Load, SharedLoad, TypedLoad};
 pub(crate) use read::Wanted;
@@ -48,7 +46,6 @@ pub(crate) struct Engine {
 }
 
 /// What holds for every operation of an engine.
-#[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) clock: Clock,
     pub(crate) max_value_bytes: usize,
@@ -114,15 +111,4 @@ fn check_key(key: &str) -> CacheResult<()> {
         key.len(),
         defaults::MAX_KEY_BYTES
     )))
-}
-
-/// Runs `work` to its end even if the caller goes away. Outside a Tokio runtime it ends with the caller.
-async fn owned<R: Send + 'static>(work: impl Future<Output = R> + Send + 'static) -> CacheResult<R> {
-    match Handle::try_current() {
-        Ok(runtime) => runtime
-            .spawn(work)
-            .await
-            .map_err(|error| CacheError::InternalError(format!("the task of a cache operation ended early: {error}"))),
-        Err(_) => Ok(work.await),
-    }
 }

@@ -11,7 +11,7 @@ use super::{Answer, Engine, Hit, Load, Source, check_key};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
-use crate::local::{Join, Kind, Origin, Placed, Turn};
+use crate::local::{Join, Kind, Origin, Turn};
 use crate::stack::{Ask, Store, Tier};
 
 /// What a reader wants, and so which flight it takes part in.
@@ -32,39 +32,40 @@ enum Found {
 }
 
 impl Engine {
-    /// A hit in the leading in-process tiers: no await, no allocation.
+    /// What `take` makes of a hit in the leading in-process tiers: no await, and no allocation unless it is promoted.
+    /// An entry that `take` has no use for is no hit.
     #[inline]
-    pub(crate) fn hit(&self, key: &str) -> Option<Entry> {
+    pub(crate) fn hit<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
         let (position, entry) = self.local.lookup(key)?;
         if position > 0 {
-            self.promote_locally(key, position);
+            return self.hit_below(key, position, &entry, take);
         }
+        let taken = take(entry)?;
         self.stats.hit(position);
-        Some(entry)
+        Some(taken)
     }
 
-    /// A hit in the leading in-process tiers that is decoded already.
-    #[inline]
-    pub(crate) fn hit_as<T: Any + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
-        let (position, entry) = self.local.lookup(key)?;
-        let value = entry.object_as()?;
-        if position > 0 {
-            self.promote_locally(key, position);
-        }
+    fn hit_below<R>(
+        &self,
+        key: &str,
+        position: usize,
+        entry: &Entry,
+        take: impl FnOnce(Entry) -> Option<R>,
+    ) -> Option<R> {
+        let taken = take(entry.clone())?;
+        self.promote_locally(key, position, entry);
         self.stats.hit(position);
-        Some(value)
+        Some(taken)
     }
 
-    /// The value of `key` and where it came from. Dropping the future hands a flight it leads to a follower.
+    /// The value of `key` and where it came from, once the leading tiers gave no [`hit`](Self::hit). Dropping the
+    /// future hands a flight it leads to a follower.
     pub(crate) async fn read(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
         check_key(key)?;
+        if wanted.kind() == Kind::Lookup && self.is_local() {
+            return self.counted(Ok(None), &wanted);
+        }
         loop {
-            if let Some(hit) = self.look_locally(key, &mut wanted) {
-                return self.counted(Ok(Some(hit)), &wanted);
-            }
-            if wanted.kind() == Kind::Lookup && self.is_local() {
-                return self.counted(Ok(None), &wanted);
-            }
             let lead = match self.local.join(key, wanted.kind()) {
                 Join::Lead(lead) => lead,
                 Join::Follow(follower) => match follower.await {
@@ -82,27 +83,14 @@ impl Engine {
                 (Found::Hit(hit, promote), _) => (Origin::Copy, self.copies_above(key, &hit, promote), Ok(Some(hit))),
                 (Found::Miss, Wanted::Stored) => (Origin::Copy, Vec::new(), Ok(None)),
                 (Found::Unknown(error), Wanted::Stored) => (Origin::Copy, Vec::new(), Err(error)),
-                (_, Wanted::Loaded(loader, ttl)) => match self.load(&mut **loader, *ttl).await {
-                    Ok((hit, copies)) => (Origin::Source, copies, Ok(Some(hit))),
+                (_, Wanted::Loaded(loader, ttl)) => match self.load(&mut **loader).await {
+                    Ok(hit) => (Origin::Source, self.copies_everywhere(&hit.entry, *ttl), Ok(Some(hit))),
                     Err(error) => (Origin::Source, Vec::new(), Err(error)),
                 },
             };
             let answer = self.settle(lead, origin, copies, answer).await;
             return self.counted(answer, &wanted);
         }
-    }
-
-    fn look_locally(&self, key: &str, wanted: &mut Wanted<'_>) -> Option<Hit> {
-        let (position, found) = self.local.lookup(key)?;
-        let decoded_before = found.has_object();
-        let entry = wanted.accept(found)?;
-        if entry.has_object() && !decoded_before {
-            self.local.replace_same(key, position, &entry);
-        }
-        if position > 0 {
-            self.promote_locally(key, position);
-        }
-        Some(Hit { entry, source: Source::Tier(position) })
     }
 
     /// Asks every tier in order.
@@ -112,11 +100,15 @@ impl Engine {
             // Drawn before the read: only what is promoted needs the remaining TTL.
             let promote = position > 0 && self.may_promote(tier);
             match self.ask(tier, key, promote).await {
-                Ok(found) => {
-                    if let Some(entry) = found.and_then(|entry| wanted.accept(entry)) {
-                        return Found::Hit(Hit { entry, source: Source::Tier(position) }, promote);
+                Ok(Some(found)) => {
+                    let undecoded = !found.has_object();
+                    let Some(entry) = wanted.accept(found) else { continue };
+                    if undecoded && entry.has_object() {
+                        self.local.replace_same(key, position, &entry);
                     }
+                    return Found::Hit(Hit { entry, source: Source::Tier(position) }, promote);
                 }
+                Ok(None) => {}
                 Err(error) => outage = Some(error),
             }
         }
@@ -137,12 +129,16 @@ impl Engine {
         }))
     }
 
-    /// Runs the loader; a panic in it is an error to its caller and to every follower.
-    async fn load(&self, loader: &mut dyn Load, ttl: Duration) -> CacheResult<(Hit, Vec<Placed>)> {
-        let outcome = AssertUnwindSafe(loader.load()).catch_unwind().await;
-        let entry = outcome.map_err(|panic| panicked(panic.as_ref()))??;
-        let copies = self.copies_everywhere(&entry, ttl)?;
-        Ok((Hit { entry, source: Source::Loader }, copies))
+    /// Runs the loader; a panic in it, or in encoding what it made, is an error to its caller and to every follower.
+    async fn load(&self, loader: &mut dyn Load) -> CacheResult<Hit> {
+        let load = async {
+            let entry = loader.load().await?;
+            if !self.is_local() {
+                entry.bytes()?;
+            }
+            Ok(Hit { entry, source: Source::Loader })
+        };
+        AssertUnwindSafe(load).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
     }
 
     /// One request, one count.

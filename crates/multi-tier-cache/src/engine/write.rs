@@ -1,14 +1,16 @@
 //! Writes: filling what was read or loaded, promoting it, and putting what a caller brings.
 //!
-//! Lowest tier first, in-process tiers last and under the stamps. Writers of one key take turns at the tiers that are
-//! awaited, so that what such a tier ends with is what the last writer stored.
+//! Tiers that are awaited come first, from the lowest up; then, at once and under the stamps, those in this process.
+//! Writers of one key take turns at the tiers that are awaited, so that what such a tier ends with is what the last
+//! writer stored.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Answer, Engine, Hit, Source, check_key, owned};
+use super::finish::finish;
+use super::{Answer, Engine, Hit, Source, check_key};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
@@ -38,8 +40,7 @@ impl Engine {
             engine.fill(lead.watch(), origin, copies).await;
             lead.land(landing);
         };
-        // If a backend's panic ends the task, the dropped lead hands over, and this caller still has its value.
-        let _ = owned(task).await;
+        finish(task).await;
         answer
     }
 
@@ -50,7 +51,7 @@ impl Engine {
             copies.into_iter().partition(|(position, _)| self.remote(*position).is_some());
         for (position, entry) in remote.into_iter().rev() {
             if !watch.admits(origin) {
-                return;
+                break;
             }
             made += usize::from(self.store_at(position, watch.key(), &entry).await.is_ok());
         }
@@ -71,27 +72,28 @@ impl Engine {
             self.local.put(key, |position| self.entry_at(position, &entry, ttl, now));
             return Ok(());
         }
-        let (engine, key, entries) = (Arc::clone(self), key.to_owned(), self.entries(&entry, ttl));
-        owned(async move { engine.put_everywhere(&key, entries).await }).await?
+        let (engine, watch, entries) = (Arc::clone(self), self.local.watch(key), self.entries(&entry, ttl));
+        finish(async move { engine.put_everywhere(watch, entries).await }).await
     }
 
-    async fn put_everywhere(&self, key: &str, entries: Vec<Placed>) -> CacheResult<()> {
-        let mut watch = self.local.watch(key);
+    async fn put_everywhere(&self, mut watch: Watch<Answer>, entries: Vec<Placed>) -> CacheResult<()> {
+        if entries.is_empty() {
+            return self.remove_everywhere(watch).await;
+        }
         let _turn = watch.turn().await;
         self.local.revoke_watched(&mut watch);
         let mut outcome = Err(CacheError::InternalError("a put reached no tier".into()));
         for (position, remote) in self.remotes() {
             let entry = entries.iter().find(|(place, _)| *place == position);
             let stored = match entry {
-                Some((_, entry)) => self.store_at(position, key, entry).await,
-                None => remote.remove(key).await,
+                Some((_, entry)) => self.store_at(position, watch.key(), entry).await,
+                None => remote.remove(watch.key()).await,
             };
             outcome = if outcome.is_ok() { outcome } else { stored };
         }
         let (local, _): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|(position, _)| self.remote(*position).is_none());
-        // Refused means: a later change of the key has taken its place already.
-        self.local.fill(&mut watch, Origin::Source, local);
+        self.local.conclude(&mut watch, local);
         if self.remotes().count() < self.tiers.len() { Ok(()) } else { outcome }
     }
 
@@ -103,14 +105,16 @@ impl Engine {
     /// Copies of a hit for the tiers above it.
     pub(super) fn copies_above(&self, key: &str, hit: &Hit, promote: bool) -> Vec<Placed> {
         let Source::Tier(source) = hit.source else { return Vec::new() };
-        let Some(tier) = self.tiers.get(source).filter(|_| promote) else { return Vec::new() };
+        let Some(tier) = self.tiers.get(source).filter(|_| promote && self.may_store(&hit.entry)) else {
+            return Vec::new();
+        };
         if let Some(condition) = &self.options.promote_if
             && !hit.entry.bytes().is_ok_and(|bytes| condition(key, &bytes, tier.level))
         {
             return Vec::new();
         }
-        let remaining = hit.entry.remaining(&self.options.clock);
         let now = self.options.clock.now();
+        let remaining = hit.entry.remaining(now);
         let copy = |(position, above): (usize, &Tier)| {
             let ttl = promoted(remaining, tier.scale, above.scale);
             (!ttl.is_zero()).then(|| (position, hit.entry.expiring(now.after(ttl))))
@@ -119,14 +123,8 @@ impl Engine {
     }
 
     /// Copies of a loaded value for every tier; none if it is not to be kept.
-    pub(super) fn copies_everywhere(&self, entry: &Entry, ttl: Duration) -> CacheResult<Vec<Placed>> {
-        if !self.is_local() {
-            entry.bytes()?;
-        }
-        if entry.len_hint().is_some_and(|len| self.check_value(len).is_err()) {
-            return Ok(Vec::new());
-        }
-        Ok(self.entries(entry, ttl))
+    pub(super) fn copies_everywhere(&self, entry: &Entry, ttl: Duration) -> Vec<Placed> {
+        if self.may_store(entry) { self.entries(entry, ttl) } else { Vec::new() }
     }
 
     /// One entry per tier with a TTL of its own; a TTL of zero leaves the tier out.
@@ -142,15 +140,16 @@ impl Engine {
     }
 
     /// Copies a hit of a leading in-process tier into the tiers above it, if the lot or the condition says so.
-    pub(super) fn promote_locally(&self, key: &str, position: usize) {
+    pub(super) fn promote_locally(&self, key: &str, position: usize, entry: &Entry) {
         if !self.tiers.get(position).is_some_and(|tier| self.may_promote(tier)) {
             return;
         }
-        let copied = self.local.copy_up(key, position, |entry| {
-            let hit = Hit { entry: entry.clone(), source: Source::Tier(position) };
-            self.copies_above(key, &hit, true)
-        });
-        self.stats.promoted(copied);
+        let hit = Hit { entry: entry.clone(), source: Source::Tier(position) };
+        let copies = self.copies_above(key, &hit, true);
+        let made = copies.len();
+        if made > 0 && self.local.copy_up(key, position, entry, copies) {
+            self.stats.promoted(made);
+        }
     }
 
     /// Draws a tier's lot for one hit. A condition decides instead of the lot, once the value is known.
@@ -171,6 +170,10 @@ impl Engine {
         if origin == Origin::Copy {
             self.stats.promoted(made);
         }
+    }
+
+    fn may_store(&self, entry: &Entry) -> bool {
+        entry.len_hint().is_none_or(|len| self.check_value(len).is_ok())
     }
 
     fn check_value(&self, len: usize) -> CacheResult<()> {

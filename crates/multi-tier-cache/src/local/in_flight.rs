@@ -146,12 +146,16 @@ impl<T: Clone> InFlight<T> {
         }
     }
 
-    /// Runs `change`, which fills `key` from a local copy, under the lock that revocations take.
-    pub(crate) fn exclusively<R>(&self, key: &str, change: impl FnOnce() -> R) -> R {
+    /// Runs `change`, which may fill `key` from a local copy, under the lock that revocations take. It answers whether
+    /// it did.
+    pub(crate) fn exclusively(&self, key: &str, change: impl FnOnce() -> bool) -> bool {
         let hash = self.hash(key);
         let mut shard = self.shard(hash);
-        self.update(&mut shard, key, hash, |slot| slot.stamp.filled += 1);
-        change()
+        let filled = change();
+        if filled {
+            self.update(&mut shard, key, hash, |slot| slot.stamp.filled += 1);
+        }
+        filled
     }
 
     /// The write turns in use for matching keys.
@@ -186,7 +190,7 @@ impl<T: Clone> InFlight<T> {
     fn watch_slot(self: &Arc<Self>, slot: &mut Slot<T>, hash: u64) -> Watch<T> {
         slot.watchers += 1;
         let place = Place { table: Arc::clone(self), key: Arc::clone(&slot.key), hash };
-        Watch { place, stamp: slot.stamp }
+        Watch { place, stamp: slot.stamp, released: false }
     }
 
     /// Changes the slot of `key`, if there is one, and removes it when nothing is left in it.
@@ -287,6 +291,7 @@ impl<T: Clone> Place<T> {
 pub(crate) struct Watch<T: Clone> {
     place: Place<T>,
     stamp: Stamp,
+    released: bool,
 }
 
 impl<T: Clone> Watch<T> {
@@ -324,6 +329,18 @@ impl<T: Clone> Watch<T> {
         });
     }
 
+    /// Revokes the key once more: the end of a put or removal, for what readers did meanwhile. `change` runs under the
+    /// lock and is told whether the key is otherwise as this writer left it.
+    pub(crate) fn conclude(&mut self, change: impl FnOnce(bool)) {
+        let stamp = &mut self.stamp;
+        self.place.with_slot(|slot| {
+            let unmoved = slot.admits(*stamp, Origin::Source);
+            slot.revoke();
+            *stamp = slot.stamp;
+            change(unmoved);
+        });
+    }
+
     /// Waits until no other writer of this key is at work in the tiers that are awaited. First come, first served.
     pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
         let turn = self.place.with_slot(|slot| Arc::clone(slot.turn.get_or_insert_default()));
@@ -331,9 +348,22 @@ impl<T: Clone> Watch<T> {
     }
 }
 
+impl<T: Clone> Watch<T> {
+    /// Ends the interest, with a last change of the slot.
+    fn release(&mut self, change: impl FnOnce(&mut Slot<T>)) {
+        if !self.released {
+            self.released = true;
+            self.place.with_slot(|slot| {
+                slot.watchers -= 1;
+                change(slot);
+            });
+        }
+    }
+}
+
 impl<T: Clone> Drop for Watch<T> {
     fn drop(&mut self) {
-        self.place.with_slot(|slot| slot.watchers -= 1);
+        self.release(|_| {});
     }
 }
 
@@ -353,8 +383,11 @@ impl<T: Clone> Lead<T> {
     /// Gives every follower `answer`.
     pub(crate) fn land(mut self, answer: T) {
         self.landed = true;
-        self.watch.place.with_slot(|slot| slot.detach(self.kind, &self.flight));
-        self.flight.land(answer);
+        let (kind, flight) = (self.kind, Arc::clone(&self.flight));
+        self.watch.release(|slot| {
+            slot.detach(kind, &flight);
+        });
+        flight.land(answer);
     }
 }
 

@@ -88,22 +88,38 @@ impl<T: Clone> Local<T> {
         });
     }
 
-    /// Copies the live entry of the leading tier at `position` into tiers above, as `copies` decides.
-    pub(crate) fn copy_up(&self, key: &str, position: usize, copies: impl FnOnce(&Entry) -> Vec<Placed>) -> usize {
-        self.in_flight.exclusively(key, || {
-            let entries = self.lookup_at(position, key).map(|entry| copies(&entry)).unwrap_or_default();
-            let count = entries.len();
-            self.store(&key.into(), entries);
-            count
+    /// Ends a put: what was read and copied meanwhile goes, `entries` stay unless the key was revoked.
+    pub(crate) fn conclude(&self, watch: &mut Watch<T>, entries: Vec<Placed>) {
+        let key = Arc::clone(watch.key());
+        watch.conclude(|unmoved| {
+            self.evict(&key);
+            if unmoved {
+                self.store(&key, entries);
+            }
+        });
+    }
+
+    /// Stores `copies` of the entry at `position`, if it is still there; true if they were stored.
+    pub(crate) fn copy_up(&self, key: &str, position: usize, source: &Entry, copies: Vec<Placed>) -> bool {
+        let key: Arc<str> = key.into();
+        self.in_flight.exclusively(&key, || {
+            let unmoved = self.lookup_at(position, &key).is_some_and(|stored| stored.is_same_value(source));
+            if unmoved {
+                self.store(&key, copies);
+            }
+            unmoved
         })
     }
 
     /// Puts another form of the entry at `position` in its place, if it is still the same value.
     pub(crate) fn replace_same(&self, key: &str, position: usize, entry: &Entry) {
-        self.in_flight.exclusively(key, || {
-            if self.lookup_at(position, key).is_some_and(|stored| stored.is_same_value(entry)) {
-                self.store(&key.into(), vec![(position, entry.clone())]);
+        let key: Arc<str> = key.into();
+        self.in_flight.exclusively(&key, || match self.lookup_at(position, &key) {
+            Some(stored) if stored.is_same_value(entry) => {
+                self.store(&key, vec![(position, entry.expiring(stored.expires()))]);
+                true
             }
+            _ => false,
         });
     }
 
@@ -120,10 +136,13 @@ impl<T: Clone> Local<T> {
 
     /// The same for every key for which `matches` holds.
     pub(crate) fn revoke_where(&self, matches: &dyn Fn(&str) -> bool) {
-        // Fills begun before are refused from here on; those that came earlier are evicted next.
-        self.in_flight.revoke_where(matches);
-        for store in self.stores.iter().rev() {
-            store.face.evict_where(matches);
+        // Twice: between the first refusal and the first eviction a reader may begin, find the old value in a tier not
+        // yet swept, and copy it into one that is. The second refusal waits for or refuses that copy.
+        for _ in 0..2 {
+            self.in_flight.revoke_where(matches);
+            for store in self.stores.iter().rev() {
+                store.face.evict_where(matches);
+            }
         }
     }
 
@@ -145,7 +164,7 @@ impl<T: Clone> Local<T> {
     }
 
     fn store(&self, key: &Arc<str>, entries: Vec<Placed>) {
-        for (position, entry) in entries {
+        for (position, entry) in entries.into_iter().rev() {
             if let Some(store) = self.stores.iter().find(|store| store.position == position) {
                 store.face.store(key, entry);
             }

@@ -1,6 +1,7 @@
 //! The ordered tiers: what each one is, how it is asked within a budget, and what it answered.
 
 mod config;
+mod owed;
 mod remote;
 
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub(crate) enum Store {
     /// Inside this process: synchronously, under the engine's stamps.
     Local(Arc<dyn InProcess>),
     /// Anywhere else, or a user's backend that only has the asynchronous face.
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 impl Tier {
@@ -44,7 +45,7 @@ impl Tier {
             scale: Scale::new(tier.ttl_scale, level)?,
             store: match Arc::clone(&tier.backend).in_process() {
                 Some(face) => Store::Local(face),
-                None => Store::Remote(Remote::new(Arc::clone(&tier.backend), level, clock.clone())),
+                None => Store::Remote(Box::new(Remote::new(Arc::clone(&tier.backend), level, clock.clone()))),
             },
             backend: tier.backend,
         })
@@ -53,6 +54,14 @@ impl Tier {
     /// Whether hits here may be promoted at all.
     pub(crate) fn promotes(&self) -> bool {
         self.promotion != Promotion::Never
+    }
+
+    /// Whether the backend works, asked within a budget if it has to be awaited.
+    pub(crate) async fn works(&self) -> bool {
+        match &self.store {
+            Store::Local(_) => self.backend.health_check().await,
+            Store::Remote(remote) => remote.works().await,
+        }
     }
 
     pub(crate) fn remote(&self) -> Option<&Remote> {
@@ -79,7 +88,7 @@ pub(crate) fn validate(tiers: Vec<CacheTier>, clock: &Clock) -> CacheResult<Vec<
     tiers.into_iter().map(|tier| Tier::new(tier, clock)).collect()
 }
 
-/// Lets a backend without TTL introspection stand as the first tier, below which nothing is promoted from it.
+/// Lets a backend that cannot tell remaining TTLs be the first tier: nothing is ever promoted from there.
 pub(crate) struct FirstTier(pub(crate) Arc<dyn CacheBackend>);
 
 impl CacheBackend for FirstTier {
