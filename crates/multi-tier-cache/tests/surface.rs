@@ -355,11 +355,12 @@ async fn loaders_borrow_locals_and_their_futures_are_send() -> anyhow::Result<()
         let (id, name, mut calls) = (3_u64, String::from("Alan"), 0_u32);
         let (id, name) = (&id, name.as_str());
         let user: User = cache.get_or_compute_typed("u", CacheStrategy::ShortTerm, || find(id, name)).await?;
-        let load = || async {
-            calls += 1;
-            Ok(Bytes::copy_from_slice(name.as_bytes()))
-        };
-        let bytes = cache.get_or_compute_with("b", CacheStrategy::ShortTerm, load).await?;
+        let bytes = cache
+            .get_or_compute_with("b", CacheStrategy::ShortTerm, || async {
+                calls += 1;
+                Ok(Bytes::copy_from_slice(name.as_bytes()))
+            })
+            .await?;
         let same = generic(&cache, "g", &user).await?;
         anyhow::Ok((user == same, bytes == name.as_bytes(), calls))
     });
