@@ -1,11 +1,12 @@
 //! The rest of the established API, part by part: backends, serializers, errors, messages, and the default system.
-#![expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use multi_tier_cache::{
     Arc, Bytes, CacheBackend, CacheError, CacheResult, CacheSerializer, DashMapCache, JsonSerializer,
 };
+use multi_tier_cache::{CacheManager, CacheStrategy, CacheTier, TierConfig, TierStats};
 use multi_tier_cache::{InvalidationConfig, InvalidationMessage, InvalidationStats, L2CacheBackend, QuickCacheBackend};
 
 fn fails(with: CacheError) -> CacheResult<()> {
@@ -130,6 +131,39 @@ fn messages_and_their_configuration_are_written_literally() {
     } = InvalidationStats::default();
     let received = removes_received + updates_received + patterns_received + bulk_removes_received;
     assert_eq!(messages_sent + messages_received + received + processing_errors, 0_u64);
+}
+
+#[test]
+fn tiers_and_strategies_have_their_values() {
+    let shape = |tier: &TierConfig| (tier.tier_level, tier.promotion_enabled, tier.promotion_frequency, tier.ttl_scale);
+    assert_eq!(shape(&TierConfig::new(6)), (6, true, 10, 1.0));
+    assert!(!TierConfig::as_l1().promotion_enabled);
+    let scales = [TierConfig::as_l1(), TierConfig::as_l2(), TierConfig::as_l3(), TierConfig::as_l4()];
+    assert_eq!(scales.map(|tier| (tier.tier_level, tier.ttl_scale)), [(1, 1.0), (2, 1.0), (3, 2.0), (4, 8.0)]);
+    let built = TierConfig::new(1).with_promotion(false).with_promotion_frequency(3).with_ttl_scale(0.5).with_level(9);
+    assert_eq!(shape(&built), (9, false, 3, 0.5));
+
+    let tier = CacheTier::new(Arc::new(DashMapCache::new()), 2, true, 10, 1.0);
+    let CacheTier { backend, tier_level, promotion_enabled, promotion_frequency, ttl_scale, stats, .. } = tier.clone();
+    let backend: Arc<dyn L2CacheBackend> = backend;
+    assert_eq!((backend.name(), tier_level, promotion_enabled, promotion_frequency), ("DashMap", 2, true, 10));
+    assert!((ttl_scale - 1.0).abs() < f64::EPSILON);
+    let TierStats { tier_level, hits, backend_name, .. } = stats.clone();
+    let hits: AtomicU64 = hits;
+    assert_eq!((tier_level, hits.into_inner(), backend_name, stats.hit_count()), (2, 0, "DashMap".to_string(), 0));
+    assert!(CacheManager::new_with_tiers(vec![tier], None).is_ok(), "and needs no runtime");
+
+    let seconds = |strategy: CacheStrategy| match strategy {
+        CacheStrategy::RealTime
+        | CacheStrategy::ShortTerm
+        | CacheStrategy::MediumTerm
+        | CacheStrategy::LongTerm
+        | CacheStrategy::Custom(_)
+        | CacheStrategy::Default => strategy.to_duration().as_secs(),
+    };
+    let all = [CacheStrategy::RealTime, CacheStrategy::ShortTerm, CacheStrategy::MediumTerm, CacheStrategy::LongTerm];
+    assert_eq!(all.map(seconds), [10, 300, 3_600, 10_800]);
+    assert_eq!((seconds(CacheStrategy::Custom(Duration::from_secs(7))), seconds(CacheStrategy::Default)), (7, 300));
 }
 
 // Synchronous constructors need no runtime.

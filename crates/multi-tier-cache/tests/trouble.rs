@@ -185,7 +185,7 @@ async fn no_computing_caller_sees_an_error_of_a_tier_that_dies_under_load() {
                 while !stop.load(Ordering::Relaxed) {
                     n += 1;
                     // Half of the keys are shared by all workers, half are new: no caller lives on L1 alone.
-                    let key = if n % 2 == 0 { format!("shared:{n}") } else { format!("{worker}:{n}") };
+                    let key = if n.is_multiple_of(2) { format!("shared:{n}") } else { format!("{worker}:{n}") };
                     let load = || async { Ok(n) };
                     let seen = cache.get_or_compute_typed(&key, CacheStrategy::ShortTerm, load).await;
                     assert_eq!(seen.unwrap(), n);
