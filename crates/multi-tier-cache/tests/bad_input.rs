@@ -87,12 +87,16 @@ fn keys() -> Vec<String> {
 async fn any_key_is_kept_apart_from_every_other() {
     #[cfg(feature = "redis")]
     let server = test_servers::RedisServer::start().unwrap();
+    #[cfg(feature = "memcached")]
+    let memcached = test_servers::MemcachedServer::start().unwrap();
     let stacks: Vec<Vec<Tier>> = vec![
         vec![quick()],
         vec![quick(), Arc::new(DashMapCache::new())],
         vec![Scripted::new("L1"), Scripted::new("L2")],
         #[cfg(feature = "redis")]
         vec![quick(), Arc::new(multi_tier_cache::RedisCache::with_url(&server.url()).await.unwrap())],
+        #[cfg(feature = "memcached")]
+        vec![quick(), Arc::new(multi_tier_cache::MemcachedCache::with_url(&memcached.address()).unwrap())],
         #[cfg(feature = "moka")]
         vec![Arc::new(multi_tier_cache::MokaCache::new(multi_tier_cache::MokaCacheConfig::default()).unwrap())],
     ];
