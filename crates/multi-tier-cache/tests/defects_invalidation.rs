@@ -62,6 +62,7 @@ async fn change(cache: &CacheManager, how: &str) -> Option<Bytes> {
         "invalidate_pattern" => cache.invalidate_pattern("k*").await.unwrap(),
         "set_with_strategy" => cache.set_with_strategy("k", NEW, CacheStrategy::LongTerm).await.unwrap(),
         "update_cache" => cache.update_cache("k", NEW, None).await.unwrap(),
+        "put of no time" => cache.update_cache("k", NEW, Some(Duration::ZERO)).await.unwrap(),
         _ => cache.set_with_broadcast("k", NEW, CacheStrategy::ShortTerm).await.unwrap(),
     }
     (!how.starts_with("inv")).then_some(NEW)
@@ -157,72 +158,101 @@ async fn a_reader_that_read_the_old_value_before_its_removal_does_not_promote_it
     }
 }
 
-// 3. L1 was dropped first; a reader came, found the old value still in L2, and promoted it back for a whole TTL.
-#[tokio::test]
-async fn a_reader_between_the_removals_of_two_tiers_brings_nothing_back() {
-    for how in ["invalidate", "update_cache to nothing", "invalidate_pattern", "update_cache"] {
-        let (l1, l2, cache) = pair();
-        l1.set("k", OLD).await.unwrap();
-        l2.plant("k", OLD);
-        let op = match how {
-            "invalidate_pattern" => Op::Pattern,
-            "update_cache" => Op::Set,
-            _ => Op::Remove,
-        };
-        let mut removing = l2.hold(op, When::Before);
-        let changing = Arc::clone(&cache);
-        let removal = start(async move {
-            match how {
-                "invalidate" => changing.invalidate("k").await,
-                "invalidate_pattern" => changing.invalidate_pattern("k").await,
-                "update_cache" => changing.update_cache("k", NEW, None).await,
-                _ => changing.update_cache("k", NEW, Some(Duration::ZERO)).await,
-            }
-        })
-        .await;
-        removing.reached().await;
-        // The removal has not ended: the old value may be read, but must not outlive it.
-        let reader = reading(&cache).await;
-        assert_eq!(ended(reader).await, Some(OLD), "{how}");
-        removing.release();
-        ended(removal).await.unwrap();
-        let expected = (how == "update_cache").then_some(NEW);
-        assert_eq!(l1.get("k").await, expected, "L1 after {how}");
-        assert_eq!(cache.get("k").await.unwrap(), expected, "{how}");
-        assert_at_rest(&cache);
+/// Starts a change that the test holds at L2, and lets a reader find the old value there in the meantime.
+async fn reading_during(how: &'static str) -> (Arc<QuickCacheBackend>, Arc<CacheManager>) {
+    let (l1, l2, cache) = pair();
+    l1.set("k", OLD).await.unwrap();
+    l2.plant("k", OLD);
+    let mut removing = l2.hold(operation(how), When::Before);
+    let changing = Arc::clone(&cache);
+    let removal = start(async move { change(&changing, how).await }).await;
+    removing.reached().await;
+    // The change has not ended: the old value may be read, but must not outlive it.
+    let reader = reading(&cache).await;
+    assert_eq!(ended(reader).await, Some(OLD), "{how}");
+    removing.release();
+    ended(removal).await;
+    assert_at_rest(&cache);
+    (l1, cache)
+}
+
+/// What a change does to a tier that is awaited.
+fn operation(how: &str) -> Op {
+    match how {
+        "invalidate" | "put of no time" => Op::Remove,
+        "invalidate_pattern" => Op::Pattern,
+        _ => Op::Set,
     }
 }
 
-// 3. The same where L1 is awaited: the promotion reaches it after the removal did.
+// 3. L1 was dropped first; a reader came, found the old value still in L2, and promoted it back for a whole TTL.
+#[tokio::test]
+async fn a_reader_between_the_removals_of_two_tiers_brings_nothing_back() {
+    for how in CHANGES {
+        let (l1, cache) = reading_during(how).await;
+        let expected = (!how.starts_with("inv")).then_some(NEW);
+        assert_eq!(l1.get("k").await, expected, "L1 after {how}");
+        assert_eq!(cache.get("k").await.unwrap(), expected, "{how}");
+    }
+}
+
+// 3. The same for a put of no time, which is a removal.
+#[tokio::test]
+async fn a_reader_during_a_put_of_no_time_brings_nothing_back() {
+    let (l1, cache) = reading_during("put of no time").await;
+    assert_eq!((l1.get("k").await, cache.get("k").await.unwrap()), (None, None));
+}
+
+/// Starts a removal that the test holds at L2, and a reader whose promotion it holds on the way to an awaited L1.
+async fn promoting_during(how: &'static str) {
+    let (l1, l2) = (Scripted::new("L1"), Scripted::new("L2"));
+    let cache = manager(vec![Arc::clone(&l1) as Tier, Arc::clone(&l2) as Tier]);
+    l2.plant("k", OLD);
+    let mut removing = l2.hold(operation(how), When::Before);
+    let changing = Arc::clone(&cache);
+    let removal = start(async move { change(&changing, how).await }).await;
+    removing.reached().await;
+    let promoting = l1.hold(Op::Set, When::Before);
+    let reader = reading(&cache).await;
+    removing.release();
+    run_all().await;
+    promoting.release();
+    assert_eq!(ended(reader).await, Some(OLD), "{how}");
+    ended(removal).await;
+    run_all().await;
+    assert_eq!((l1.peek("k"), l2.peek("k")), (None, None), "{how}");
+    assert_eq!(cache.get("k").await.unwrap(), None, "{how}");
+    assert_at_rest(&cache);
+}
+
+// 3. Where L1 is awaited the promotion reached it after the removal did.
 #[tokio::test]
 async fn a_promotion_under_way_to_an_awaited_l1_does_not_outlive_a_removal() {
-    for how in ["invalidate", "invalidate_pattern"] {
-        let (l1, l2) = (Scripted::new("L1"), Scripted::new("L2"));
-        let cache = manager(vec![Arc::clone(&l1) as Tier, Arc::clone(&l2) as Tier]);
-        l2.plant("k", OLD);
-        let mut removing = l2.hold(if how == "invalidate" { Op::Remove } else { Op::Pattern }, When::Before);
-        let changing = Arc::clone(&cache);
-        let removal = start(async move {
-            match how {
-                "invalidate" => changing.invalidate("k").await,
-                _ => changing.invalidate_pattern("k").await,
-            }
-        })
-        .await;
-        removing.reached().await;
-        // A reader comes after the removal began; its promotion hangs on the way to L1.
-        let promoting = l1.hold(Op::Set, When::Before);
-        let reader = reading(&cache).await;
-        removing.release();
-        run_all().await;
-        promoting.release();
-        assert_eq!(ended(reader).await, Some(OLD), "{how}");
-        ended(removal).await.unwrap();
-        run_all().await;
-        assert_eq!((l1.peek("k"), l2.peek("k")), (None, None), "{how}");
-        assert_eq!(cache.get("k").await.unwrap(), None, "{how}");
-        assert_at_rest(&cache);
-    }
+    promoting_during("invalidate").await;
+}
+
+// 3. The same with a pattern, which takes no turn among the writers of a key that comes into flight meanwhile.
+#[tokio::test]
+async fn a_promotion_under_way_to_an_awaited_l1_does_not_outlive_a_removal_by_pattern() {
+    promoting_during("invalidate_pattern").await;
+}
+
+// 3. A get had read L2's old bytes; a computation replaced them; the get then promoted the old ones over the new.
+#[tokio::test]
+async fn what_a_get_read_before_a_computation_stored_does_not_replace_it() {
+    let (l1, l2, cache) = pair();
+    l2.plant("k", OLD);
+    let mut read = l2.hold(Op::Get, When::After);
+    let reader = reading(&cache).await;
+    read.reached().await;
+    // "old" is not JSON, so the typed verb computes.
+    let load = || async { Ok(7_u8) };
+    assert_eq!(cache.get_or_compute_typed("k", CacheStrategy::ShortTerm, load).await.unwrap(), 7);
+    read.release();
+    assert_eq!(ended(reader).await, Some(OLD));
+    assert_eq!((l1.get("k").await, l2.peek("k")), (Some("7".into()), Some("7".into())));
+    assert_eq!(cache.get_stats().promotions, 0);
+    assert_at_rest(&cache);
 }
 
 // 3. The order that prevents it.
