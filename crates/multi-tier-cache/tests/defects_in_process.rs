@@ -1,5 +1,5 @@
 //! Stories between threads inside one process: a reader caught between two steps of a removal.
-#![expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation ends the test")]
 
 mod common;
 
