@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 const START_BUDGET: Duration = Duration::from_secs(20);
 const START_ATTEMPTS: usize = 5;
@@ -64,8 +64,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Returns once every thread has stopped: until then the server may still answer.
     pub(crate) fn pause(&self) -> io::Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        waitpid(Some(self.id()?), WaitOptions::UNTRACED)?;
+        Ok(())
     }
 
     pub(crate) fn resume(&self) -> io::Result<()> {
@@ -78,9 +81,13 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
-        kill_process(pid.ok_or_else(|| io::Error::other("the process has no pid"))?, signal)?;
+        kill_process(self.id()?, signal)?;
         Ok(())
+    }
+
+    fn id(&self) -> io::Result<Pid> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        pid.ok_or_else(|| io::Error::other("the process has no pid"))
     }
 }
 

@@ -112,29 +112,33 @@ impl RedisCache {
     /// # Errors
     /// `BackendError` as every operation.
     pub async fn remove_bulk(&self, keys: &[String]) -> CacheResult<usize> {
-        let keys = keys.iter().map(|key| self.key(key)).collect::<CacheResult<Vec<_>>>()?;
+        let keys: Vec<_> = keys.iter().filter_map(|key| self.key(key)).collect();
         remove_raw(&self.server, &as_bytes(&keys)).await.map_err(|error| error.at(NAME, "remove_bulk"))
     }
 
-    /// The server's name of `key`. Without a prefix, the library's own keys are nobody's.
-    fn key<'k>(&self, key: &'k str) -> CacheResult<Cow<'k, str>> {
+    /// The server's name of `key`; `None` for the library's own keys, which without a prefix are nobody's.
+    fn key<'k>(&self, key: &'k str) -> Option<Cow<'k, str>> {
         if !self.config.prefix.is_empty() {
-            return Ok(Cow::Owned(format!("{}{key}", self.config.prefix)));
+            return Some(Cow::Owned(format!("{}{key}", self.config.prefix)));
         }
-        if key.starts_with(RESERVED) {
-            return Err(CacheError::ConfigError(format!(
+        (!key.starts_with(RESERVED)).then_some(Cow::Borrowed(key))
+    }
+
+    fn own_key<'k>(&self, key: &'k str) -> CacheResult<Cow<'k, str>> {
+        self.key(key).ok_or_else(|| {
+            CacheError::ConfigError(format!(
                 "keys that begin with `{RESERVED}` are reserved; choose others or set a key prefix"
-            )));
-        }
-        Ok(Cow::Borrowed(key))
+            ))
+        })
     }
 
     async fn read(&self, key: &str) -> CacheResult<Option<Bytes>> {
-        self.server.query(cmd("GET").arg(self.key(key)?)).await
+        let Some(key) = self.key(key) else { return Ok(None) };
+        self.server.query(cmd("GET").arg(key)).await
     }
 
     async fn read_with_ttl(&self, key: &str) -> CacheResult<Option<(Bytes, Option<Duration>)>> {
-        let key = self.key(key)?;
+        let Some(key) = self.key(key) else { return Ok(None) };
         // The TTL first: should another client write in between, the newer value comes with the older TTL, and never
         // an older value with a newer TTL, which would let a copy of it outlive its successor.
         let mut both = pipe();
@@ -148,7 +152,7 @@ impl RedisCache {
         for chunk in keys.chunks(defaults::KEY_CHUNK) {
             let mut mget = cmd("MGET");
             for key in chunk {
-                mget.arg(self.key(key)?);
+                mget.arg(self.own_key(key)?);
             }
             values.extend(self.server.query::<Vec<Option<Bytes>>>(&mget).await?);
         }
@@ -157,8 +161,8 @@ impl RedisCache {
 
     async fn write(&self, key: &str, value: &[u8], ttl: Duration) -> CacheResult<()> {
         match milliseconds(ttl) {
-            Some(ttl) => self.server.query(&set(&self.key(key)?, value, ttl)).await,
-            None => self.server.query(cmd("UNLINK").arg(self.key(key)?)).await,
+            Some(ttl) => self.server.query(&set(&self.own_key(key)?, value, ttl)).await,
+            None => self.unlink([key].into_iter()).await,
         }
     }
 
@@ -169,7 +173,7 @@ impl RedisCache {
         for chunk in pairs.chunks(defaults::KEY_CHUNK) {
             let mut sets = pipe();
             for (key, value) in chunk {
-                sets.add_command(set(&self.key(key)?, value, ttl)).ignore();
+                sets.add_command(set(&self.own_key(key)?, value, ttl)).ignore();
             }
             self.server.pipeline::<()>(&sets).await?;
         }
@@ -177,7 +181,7 @@ impl RedisCache {
     }
 
     async fn unlink(&self, keys: impl Iterator<Item = &str>) -> CacheResult<()> {
-        let keys = keys.map(|key| self.key(key)).collect::<CacheResult<Vec<_>>>()?;
+        let keys: Vec<_> = keys.filter_map(|key| self.key(key)).collect();
         remove_raw(&self.server, &as_bytes(&keys)).await.map(drop)
     }
 

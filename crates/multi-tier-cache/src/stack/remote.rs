@@ -6,13 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::owed::{Debt, Owed};
 use crate::breaker::Breaker;
@@ -67,13 +67,16 @@ impl Remote {
         if ttl.is_zero() {
             return self.remove(key).await;
         }
-        let (unproven, began) = (OweOnDrop::new(&self.owed, key), Instant::now());
+        let unproven = OweOnDrop::new(&self.owed, key);
         // What cannot be made up for now must not keep newer values out.
         let _ = self.make_up().await;
-        let stored = self.perform("set", async { self.backend.set_with_ttl(key, value, ttl).await }).await;
-        let in_time = began.elapsed() < defaults::TIER_BUDGET;
+        self.admit("set")?;
+        let began = Instant::now();
+        let stored = self.attempt("set", async { self.backend.set_with_ttl(key, value, ttl).await }).await;
+        // A tier that answered, if only with an error, is asked to forget the older value at once.
+        let answers = stored.is_err() && began.elapsed() < defaults::TIER_BUDGET;
         let remove = async { self.backend.remove(key).await };
-        if stored.is_ok() || (in_time && self.timed(defaults::TIER_BUDGET, remove).await.is_ok()) {
+        if stored.is_ok() || (answers && self.timed(defaults::TIER_BUDGET, remove).await.is_ok()) {
             unproven.cleared();
         }
         stored
@@ -141,18 +144,30 @@ impl Remote {
 
     /// Runs `work` within the budget, unless the tier is being left alone.
     async fn perform<R>(&self, operation: &'static str, work: impl Future<Output = CacheResult<R>>) -> CacheResult<R> {
-        let Some(breaker) = &self.breaker else {
-            return caught(work).await.map_err(|error| self.failed(error, operation));
+        self.admit(operation)?;
+        self.attempt(operation, work).await
+    }
+
+    fn admit(&self, operation: &'static str) -> CacheResult<()> {
+        if self.breaker.as_ref().is_none_or(Breaker::admits) {
+            return Ok(());
+        }
+        let failure = Failure::new("the tier failed a moment ago and is left alone").retryable();
+        Err(self.failed(CacheError::BackendError(failure), operation))
+    }
+
+    async fn attempt<R>(&self, operation: &'static str, work: impl Future<Output = CacheResult<R>>) -> CacheResult<R> {
+        let outcome = match &self.breaker {
+            None => caught(work).await,
+            Some(breaker) => {
+                let outcome = self.timed(defaults::TIER_BUDGET, work).await;
+                match &outcome {
+                    Err(error) if error.is_retryable() => breaker.failed(),
+                    _ => breaker.succeeded(),
+                }
+                outcome
+            }
         };
-        if !breaker.admits() {
-            let failure = Failure::new("the tier failed a moment ago and is left alone").retryable();
-            return Err(self.failed(CacheError::BackendError(failure), operation));
-        }
-        let outcome = self.timed(defaults::TIER_BUDGET, work).await;
-        match &outcome {
-            Err(error) if error.is_retryable() => breaker.failed(),
-            _ => breaker.succeeded(),
-        }
         outcome.map_err(|error| self.failed(error, operation))
     }
 
