@@ -335,7 +335,9 @@ impl<T: Clone> Watch<T> {
         let stamp = &mut self.stamp;
         self.place.with_slot(|slot| {
             let unmoved = slot.admits(*stamp, Origin::Source);
-            slot.revoke();
+            if Protection::RevokeAtTheEnd.is_on() {
+                slot.revoke();
+            }
             *stamp = slot.stamp;
             change(unmoved);
         });

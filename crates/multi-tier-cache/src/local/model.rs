@@ -135,6 +135,26 @@ fn invalidation_during_loads() {
     assert_eq!(world.local.in_flight(), 0, "a key was left in flight");
 }
 
+/// A put takes effect when it is done; what began while it was under way is neither stored nor joined after it.
+fn put_during_loads() {
+    let world = World::new();
+    let loads = [spawn_load(&world, false), spawn_load(&world, false)];
+    let mut watch = world.local.watch(KEY);
+    world.local.revoke_watched(&mut watch);
+    // Here the put is on its way to a tier that is awaited.
+    thread::yield_now();
+    let put = world.source.fetch_add(1, Ordering::SeqCst) + 1;
+    world.local.conclude(&mut watch, vec![(0, entry(put))]);
+    drop(watch);
+    let answered = future::block_on(world.get_or_load(false));
+    assert!(answered >= Some(put), "{answered:?} answered after {put} was put");
+    for load in loads {
+        load.join().expect("no panic");
+    }
+    assert!(world.stored() >= Some(put), "{:?} at rest after {put}", world.stored());
+    assert_eq!(world.local.in_flight(), 0, "a key was left in flight");
+}
+
 /// I10: a cancelled leader costs one further load, and nobody waits for ever.
 fn cancelled_leader() {
     let world = World::new();
@@ -199,6 +219,16 @@ fn breaks_without(protection: Protection, scenario: fn()) {
 #[test]
 fn nothing_stale_is_stored_or_answered_after_an_invalidation() {
     holds(invalidation_during_loads);
+}
+
+#[test]
+fn nothing_older_is_stored_or_answered_after_a_put() {
+    holds(put_during_loads);
+}
+
+#[test]
+fn the_model_finds_the_missing_second_revocation() {
+    breaks_without(Protection::RevokeAtTheEnd, put_during_loads);
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(crate) enum Protection {
     FreshStampAtHandOver = 16,
     /// A revocation drops local copies under the lock that fills take.
     DropUnderLock = 32,
+    /// A put or removal revokes a second time when it is done.
+    RevokeAtTheEnd = 64,
 }
 
 #[cfg(not(all(test, model_check)))]
