@@ -1,6 +1,6 @@
 //! Leaves a tier alone for a while after a failure.
 
-use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, Moment};
 use crate::defaults;
@@ -10,38 +10,36 @@ use crate::defaults;
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
     clock: Clock,
-    shut_until: Mutex<Option<Moment>>,
+    /// When the next operation may be tried, in nanoseconds of the clock; 0 while closed.
+    shut_until: AtomicU64,
 }
 
 impl Breaker {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, shut_until: Mutex::new(None) }
+        Self { clock, shut_until: AtomicU64::new(0) }
     }
 
     /// Whether an operation may be tried now.
     pub(crate) fn admits(&self) -> bool {
-        let mut shut_until = self.shut_until.lock();
-        match *shut_until {
-            None => true,
-            Some(until) if !self.clock.has_passed(until) => false,
-            Some(_) => {
-                // The one that is admitted may be dropped before it knows: the next follows a window later.
-                *shut_until = Some(self.window());
-                true
-            }
-        }
+        let until = self.shut_until.load(Ordering::Acquire);
+        // The one that is admitted may be dropped before it knows: the next follows a window later.
+        until == 0
+            || (self.clock.has_passed(Moment::from_nanos(until))
+                && self.shut_until.compare_exchange(until, self.window(), Ordering::AcqRel, Ordering::Acquire).is_ok())
     }
 
     pub(crate) fn succeeded(&self) {
-        *self.shut_until.lock() = None;
+        if self.shut_until.load(Ordering::Relaxed) != 0 {
+            self.shut_until.store(0, Ordering::Release);
+        }
     }
 
     pub(crate) fn failed(&self) {
-        *self.shut_until.lock() = Some(self.window());
+        self.shut_until.store(self.window(), Ordering::Release);
     }
 
-    fn window(&self) -> Moment {
-        self.clock.now().after(defaults::BREAKER_WINDOW)
+    fn window(&self) -> u64 {
+        self.clock.now().after(defaults::BREAKER_WINDOW).as_nanos().max(1)
     }
 }
 

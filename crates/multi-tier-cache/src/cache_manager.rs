@@ -23,7 +23,7 @@ use crate::invalidation::{InvalidationConfig, InvalidationStats};
 #[cfg(all(feature = "moka", feature = "redis"))]
 use crate::redis_streams::RedisStreams;
 use crate::serialization::CacheSerializer;
-use crate::stack::{FirstTier, Remote};
+use crate::stack::FirstTier;
 use crate::traits::{CacheBackend, L2CacheBackend, StreamEntry, StreamingBackend};
 
 pub use crate::engine::CacheManagerStats;
@@ -79,6 +79,8 @@ pub struct TierHealth {
     pub healthy: bool,
     /// Operations of this tier that failed since the cache was made.
     pub errors: u64,
+    /// Removals that failed here and are still to be made up for; the keys concerned are not read from this tier.
+    pub owed_removals: usize,
 }
 
 impl CacheManager {
@@ -328,7 +330,8 @@ impl CacheManager {
                 tier_level: tier.level,
                 backend_name: tier.backend.name().to_owned(),
                 healthy: tier.works().await,
-                errors: tier.remote().map_or(0, Remote::errors),
+                errors: tier.remote().map_or(0, |remote| remote.errors()),
+                owed_removals: tier.remote().map_or(0, |remote| remote.owed()),
             }
         });
         join_all(health).await

@@ -25,6 +25,14 @@ impl Moment {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// The time from `earlier` to this moment; zero if it is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

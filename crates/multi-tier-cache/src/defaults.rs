@@ -76,7 +76,9 @@ pub const MEMCACHED_CONNECTIONS: usize = 32;
 pub const MEMCACHED_CHUNK_BYTES: usize = 1024 * 1024;
 /// Tokio runtimes for which a `MemcachedCache` keeps connections; beyond, it begins anew.
 pub const MEMCACHED_RUNTIMES: usize = 256;
-/// Keys whose removal a tier that is away may owe; beyond, everything: it is not read until it could be cleared.
+/// Keys whose removal a tier may owe and make up for in the background; beyond, by those who read them.
 pub const OWED_KEYS: usize = 100_000;
-/// Patterns whose removal a tier that is away may owe.
-pub const OWED_PATTERNS: usize = 64;
+/// Keys beyond those that are remembered as owed; beyond them, nothing in the tier is read until the process restarts.
+pub const OWED_HASHES: usize = 1_000_000;
+/// Patterns whose removal a tier may owe; beyond, as for the keys.
+pub const OWED_PATTERNS: usize = 1_000;

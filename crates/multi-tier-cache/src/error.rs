@@ -49,9 +49,18 @@ impl CacheError {
     /// The error of an operation that `backend` has no way to perform.
     #[must_use]
     pub fn unsupported(backend: &'static str, operation: &'static str) -> Self {
-        Self::BackendError(
-            Failure::new(format!("{backend} cannot perform `{operation}`")).in_tier(backend).during(operation),
-        )
+        let failure =
+            Failure::new(format!("{backend} cannot perform `{operation}`")).in_tier(backend).during(operation);
+        Self::BackendError(failure.unsupported())
+    }
+
+    /// Whether the operation was turned down before anything was done.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::ConfigError(_) => true,
+            Self::BackendError(failure) => failure.0.unsupported,
+            _ => false,
+        }
     }
 
     /// Adds tier and operation to a failure that does not name them yet.
@@ -80,13 +89,21 @@ struct Details {
     tier: Option<String>,
     operation: Option<&'static str>,
     retryable: bool,
+    unsupported: bool,
 }
 
 impl Failure {
     /// A failure that a retry does not mend, without cause, tier or operation.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self(Box::new(Details { message: message.into(), cause: None, tier: None, operation: None, retryable: false }))
+        Self(Box::new(Details {
+            message: message.into(),
+            cause: None,
+            tier: None,
+            operation: None,
+            retryable: false,
+            unsupported: false,
+        }))
     }
 
     /// Keeps the error that caused this one.
@@ -114,6 +131,11 @@ impl Failure {
     #[must_use]
     pub fn retryable(mut self) -> Self {
         self.0.retryable = true;
+        self
+    }
+
+    fn unsupported(mut self) -> Self {
+        self.0.unsupported = true;
         self
     }
 

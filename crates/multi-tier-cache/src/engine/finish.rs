@@ -1,10 +1,14 @@
-//! Work that is carried out even if its caller goes away.
+//! Work that is carried out even if its caller goes away, and what is done where even that is not possible.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
+
+use super::Engine;
+use crate::backends::glob::Glob;
 
 /// Polls `work` within its caller; dropped before it is done, it goes on in a task of its own. Outside a Tokio runtime
 /// it ends with its caller.
@@ -51,6 +55,51 @@ where
     fn drop(&mut self) {
         if let (Some(work), Some(runtime)) = (self.work.take(), self.runtime.take()) {
             runtime.spawn(work);
+        }
+    }
+}
+
+/// A change that has begun. Dropped before it is done (outside Tokio, or as a runtime shuts down), it leaves this
+/// process clean and every awaited tier owing the removal.
+pub(super) struct Unfinished<'a> {
+    engine: &'a Engine,
+    what: What<'a>,
+    done: bool,
+}
+
+enum What<'a> {
+    Key(Arc<str>),
+    Pattern(&'a str, &'a Glob),
+}
+
+impl<'a> Unfinished<'a> {
+    pub(super) fn key(engine: &'a Engine, key: &Arc<str>) -> Self {
+        Self { engine, what: What::Key(Arc::clone(key)), done: false }
+    }
+
+    pub(super) fn pattern(engine: &'a Engine, pattern: &'a str, glob: &'a Glob) -> Self {
+        Self { engine, what: What::Pattern(pattern, glob), done: false }
+    }
+
+    pub(super) fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        match &self.what {
+            What::Key(key) => {
+                self.engine.remotes().for_each(|(_, remote)| remote.owe(key));
+                self.engine.local.revoke(key);
+            }
+            What::Pattern(pattern, glob) => {
+                self.engine.remotes().for_each(|(_, remote)| remote.owe_pattern(pattern));
+                self.engine.local.revoke_where(&|key| glob.matches(key));
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::finish::finish;
+use super::finish::{Unfinished, finish};
 use super::{Answer, Engine, check_key};
 use crate::backends::glob::Glob;
 use crate::error::{CacheError, CacheResult, Failure};
@@ -22,6 +22,7 @@ impl Engine {
     }
 
     pub(super) async fn remove_everywhere(&self, mut watch: Watch<Answer>) -> CacheResult<()> {
+        let unfinished = Unfinished::key(self, watch.key());
         let _turn = watch.turn().await;
         self.local.revoke_watched(&mut watch);
         let mut outcome = Ok(());
@@ -29,6 +30,7 @@ impl Engine {
             outcome = remote.remove(watch.key()).await.and(outcome);
         }
         self.local.revoke_watched(&mut watch);
+        unfinished.done();
         outcome.map_err(still_there)
     }
 
@@ -45,6 +47,7 @@ impl Engine {
 
     async fn remove_matching(&self, pattern: &str, glob: &Glob) -> CacheResult<()> {
         let matches = |key: &str| glob.matches(key);
+        let unfinished = Unfinished::pattern(self, pattern, glob);
         let mut outcome = Ok(());
         for (_, remote) in self.remotes() {
             // A reader may have begun under the new stamp and still have found the old value, in a tier not yet
@@ -56,6 +59,7 @@ impl Engine {
             outcome = remote.remove_pattern(pattern).await.and(outcome);
         }
         self.local.revoke_where(&matches);
+        unfinished.done();
         outcome.map_err(still_there)
     }
 }

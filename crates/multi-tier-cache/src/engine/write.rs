@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::finish::finish;
+use super::finish::{Unfinished, finish};
 use super::{Answer, Engine, Hit, Source, check_key};
 use crate::clock::Moment;
 use crate::entry::Entry;
@@ -53,7 +53,10 @@ impl Engine {
             if !watch.admits(origin) {
                 break;
             }
-            made += usize::from(self.store_at(position, watch.key(), &entry).await.is_ok());
+            let ttl = entry.expires().since(self.options.clock.now());
+            if let (Some(remote), Ok(bytes), false) = (self.remote(position), entry.bytes(), ttl.is_zero()) {
+                made += usize::from(remote.fill(watch.key(), bytes, ttl).await.is_ok());
+            }
         }
         let count = local.len();
         if self.local.fill(watch, origin, local) {
@@ -80,26 +83,25 @@ impl Engine {
         if entries.is_empty() {
             return self.remove_everywhere(watch).await;
         }
+        let unfinished = Unfinished::key(self, watch.key());
         let _turn = watch.turn().await;
         self.local.revoke_watched(&mut watch);
         let mut outcome = Err(CacheError::InternalError("a put reached no tier".into()));
         for (position, remote) in self.remotes() {
-            let entry = entries.iter().find(|(place, _)| *place == position);
-            let stored = match entry {
-                Some((_, entry)) => self.store_at(position, watch.key(), entry).await,
-                None => remote.remove(watch.key()).await,
+            let Some((_, entry)) = entries.iter().find(|(place, _)| *place == position) else {
+                let _ = remote.remove(watch.key()).await;
+                continue;
             };
+            let ttl = entry.expires().since(self.options.clock.now());
+            let stored = remote.replace(watch.key(), entry.bytes()?, ttl).await;
             outcome = if outcome.is_ok() { outcome } else { stored };
         }
         let (local, _): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|(position, _)| self.remote(*position).is_none());
+        outcome = if local.is_empty() { outcome } else { Ok(()) };
         self.local.conclude(&mut watch, local);
-        if self.remotes().count() < self.tiers.len() { Ok(()) } else { outcome }
-    }
-
-    async fn store_at(&self, position: usize, key: &str, entry: &Entry) -> CacheResult<()> {
-        let Some(remote) = self.remote(position) else { return Ok(()) };
-        remote.set(key, entry.bytes()?, entry.expires().since(self.options.clock.now())).await
+        unfinished.done();
+        outcome
     }
 
     /// Copies of a hit for the tiers above it.
@@ -158,11 +160,11 @@ impl Engine {
     }
 
     /// The tiers that are awaited, lowest first.
-    pub(super) fn remotes(&self) -> impl Iterator<Item = (usize, &Remote)> {
+    pub(super) fn remotes(&self) -> impl Iterator<Item = (usize, &Arc<Remote>)> {
         self.tiers.iter().enumerate().rev().filter_map(|(position, tier)| Some((position, tier.remote()?)))
     }
 
-    fn remote(&self, position: usize) -> Option<&Remote> {
+    fn remote(&self, position: usize) -> Option<&Arc<Remote>> {
         self.tiers.get(position)?.remote()
     }
 

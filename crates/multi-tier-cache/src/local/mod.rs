@@ -103,7 +103,9 @@ impl<T: Clone> Local<T> {
     pub(crate) fn copy_up(&self, key: &str, position: usize, source: &Entry, copies: Vec<Placed>) -> bool {
         let key: Arc<str> = key.into();
         self.in_flight.exclusively(&key, || {
-            let unmoved = self.lookup_at(position, &key).is_some_and(|stored| stored.is_same_value(source));
+            let unmoved = self
+                .lookup_at(position, &key)
+                .is_some_and(|stored| stored.is_same_value(source) && stored.expires() == source.expires());
             if unmoved {
                 self.store(&key, copies);
             }
@@ -117,7 +119,8 @@ impl<T: Clone> Local<T> {
         self.in_flight.exclusively(&key, || match self.lookup_at(position, &key) {
             Some(stored) if stored.is_same_value(entry) => {
                 self.store(&key, vec![(position, entry.expiring(stored.expires()))]);
-                true
+                // The same value is nothing newer: a copy of it under way stays welcome.
+                false
             }
             _ => false,
         });

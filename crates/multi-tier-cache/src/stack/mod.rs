@@ -32,7 +32,7 @@ pub(crate) enum Store {
     /// Inside this process: synchronously, under the engine's stamps.
     Local(Arc<dyn InProcess>),
     /// Anywhere else, or a user's backend that only has the asynchronous face.
-    Remote(Box<Remote>),
+    Remote(Arc<Remote>),
 }
 
 impl Tier {
@@ -45,7 +45,7 @@ impl Tier {
             scale: Scale::new(tier.ttl_scale, level)?,
             store: match Arc::clone(&tier.backend).in_process() {
                 Some(face) => Store::Local(face),
-                None => Store::Remote(Box::new(Remote::new(Arc::clone(&tier.backend), level, clock.clone()))),
+                None => Store::Remote(Remote::new(Arc::clone(&tier.backend), level, clock.clone())),
             },
             backend: tier.backend,
         })
@@ -64,7 +64,7 @@ impl Tier {
         }
     }
 
-    pub(crate) fn remote(&self) -> Option<&Remote> {
+    pub(crate) fn remote(&self) -> Option<&Arc<Remote>> {
         match &self.store {
             Store::Local(_) => None,
             Store::Remote(remote) => Some(remote),
@@ -118,6 +118,18 @@ impl CacheBackend for FirstTier {
 
     fn try_get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<Bytes>>> {
         self.0.try_get(key)
+    }
+
+    fn get_many<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<Vec<Option<Bytes>>>> {
+        self.0.get_many(keys)
+    }
+
+    fn set_many<'a>(&'a self, pairs: &'a [(&'a str, Bytes)], ttl: Duration) -> BoxFuture<'a, CacheResult<()>> {
+        self.0.set_many(pairs, ttl)
+    }
+
+    fn remove_many<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<()>> {
+        self.0.remove_many(keys)
     }
 
     fn clear(&self) -> BoxFuture<'_, CacheResult<()>> {

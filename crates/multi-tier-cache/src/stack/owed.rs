@@ -1,12 +1,14 @@
 //! Removals that a tier still owes: what it could not be told to forget, and so must not answer with.
 //!
-//! A put or removal that fails at a tier may leave the older value there. The removal is owed until it has been made
-//! up for, which every later operation of the tier tries first. Until then reads of the keys concerned are refused.
+//! A put or removal that fails at a tier may leave the older value there. It is owed until it has been made up for: in
+//! the background, or by a read of the key itself. Every failure has a number, and an attempt that began before a
+//! failure does not settle it.
 
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use foldhash::fast::RandomState;
 use foldhash::{HashMap, HashSet};
-
 use parking_lot::Mutex;
 
 use crate::backends::glob::Glob;
@@ -17,126 +19,145 @@ pub(crate) struct Owed {
     /// The size of the debts, for a look without their lock.
     count: AtomicUsize,
     debts: Mutex<Debts>,
-    /// Held while debts are being made up for.
-    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Debts {
-    /// Each key with the number of its latest failure.
-    keys: HashMap<Box<str>, u64>,
-    patterns: HashMap<String, Glob>,
-    /// Too many to remember: every key is owed.
-    all: bool,
-    /// Keys whose removal was refused for good.
-    refused: HashSet<Box<str>>,
+    /// The number of the latest failure.
     failures: u64,
+    keys: HashMap<Box<str>, u64>,
+    /// Hashes of keys that are too many to keep, or that the tier refuses to remove: left to whoever reads them.
+    hashes: HashSet<u64>,
+    hasher: RandomState,
+    patterns: HashMap<String, Pattern>,
+    /// More than can be remembered at all.
+    all: bool,
 }
 
-/// What a tier has to make up for next.
+struct Pattern {
+    glob: Glob,
+    failure: u64,
+    /// The tier refuses it for good.
+    refused: bool,
+}
+
+/// What the background makes up for next, with the failures it knows of.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Debt {
-    All,
-    Pattern(String),
-    /// Keys with the numbers of their failures.
     Keys(Vec<(Box<str>, u64)>),
+    Pattern(String, u64),
 }
 
 impl Owed {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.count.load(Ordering::Acquire) == 0
+        self.len() == 0
     }
 
-    pub(crate) fn next(&self) -> Option<Debt> {
-        let debts = self.debts.lock();
-        if debts.all {
-            return Some(Debt::All);
-        }
-        if let Some(pattern) = debts.patterns.keys().next() {
-            return Some(Debt::Pattern(pattern.clone()));
-        }
-        let keys: Vec<_> = debts.keys.iter().take(defaults::KEY_CHUNK).map(|(k, n)| (k.clone(), *n)).collect();
-        (!keys.is_empty()).then_some(Debt::Keys(keys))
+    /// Keys and patterns that are owed.
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Acquire)
     }
 
-    /// Whether what the tier holds for `key` must not be read.
-    pub(crate) fn concerns(&self, key: &str) -> bool {
+    /// Whether what the tier holds for `key` must not be read; the number of the latest failure if so.
+    pub(crate) fn concerns(&self, key: &str) -> Option<u64> {
         if self.is_empty() {
-            return false;
+            return None;
         }
         let debts = self.debts.lock();
-        debts.all
+        let concerned = debts.all
             || debts.keys.contains_key(key)
-            || debts.refused.contains(key)
-            || debts.patterns.values().any(|pattern| pattern.matches(key))
+            || debts.hashes.contains(&debts.hasher.hash_one(key))
+            || debts.patterns.values().any(|pattern| pattern.glob.matches(key));
+        concerned.then_some(debts.failures)
+    }
+
+    pub(crate) fn failures(&self) -> u64 {
+        self.debts.lock().failures
     }
 
     pub(crate) fn owe(&self, key: &str) {
         self.change(|debts| {
             debts.failures += 1;
-            let failure = debts.failures;
-            debts.keys.insert(key.into(), failure);
+            if debts.keys.len() < defaults::OWED_KEYS || debts.keys.contains_key(key) {
+                debts.keys.insert(key.into(), debts.failures);
+            } else {
+                debts.hashes.insert(debts.hasher.hash_one(key));
+            }
         });
     }
 
     pub(crate) fn owe_pattern(&self, pattern: &str) {
         self.change(|debts| {
-            debts.patterns.insert(pattern.to_owned(), Glob::new(pattern));
+            debts.failures += 1;
+            let (glob, failure) = (Glob::new(pattern), debts.failures);
+            debts.patterns.insert(pattern.to_owned(), Pattern { glob, failure, refused: false });
         });
     }
 
-    /// The key was removed or replaced.
-    pub(crate) fn clear_key(&self, key: &str) {
+    /// `key` was removed or replaced by an attempt that began when there were this many `failures`.
+    pub(crate) fn settle(&self, key: &str, failures: u64) {
         if !self.is_empty() {
             self.change(|debts| {
-                debts.keys.remove(key);
-                debts.refused.remove(key);
-            });
-        }
-    }
-
-    /// `debt` was made up for. A failure that came meanwhile is another debt.
-    pub(crate) fn settle(&self, debt: &Debt) {
-        self.change(|debts| match debt {
-            Debt::All => debts.all = false,
-            Debt::Pattern(pattern) => {
-                debts.patterns.remove(pattern);
-            }
-            Debt::Keys(keys) => keys.iter().for_each(|(key, failure)| debts.forget(key, *failure)),
-        });
-    }
-
-    /// The tier refuses to make up for `debt`, now and later.
-    pub(crate) fn refuse(&self, debt: &Debt) {
-        if let Debt::Keys(keys) = debt {
-            self.change(|debts| {
-                for (key, failure) in keys {
-                    debts.forget(key, *failure);
-                    debts.refused.insert(key.clone());
+                if debts.keys.get(key).is_some_and(|failure| *failure <= failures) {
+                    debts.keys.remove(key);
+                }
+                // Hashes have no numbers: they are settled while nothing has failed since.
+                if debts.failures <= failures {
+                    debts.hashes.remove(&debts.hasher.hash_one(key));
                 }
             });
         }
     }
 
+    pub(crate) fn settle_pattern(&self, pattern: &str, failures: u64) {
+        if !self.is_empty() {
+            self.change(|debts| {
+                if debts.patterns.get(pattern).is_some_and(|known| known.failure <= failures) {
+                    debts.patterns.remove(pattern);
+                }
+            });
+        }
+    }
+
+    /// Keys first: a pattern that takes long or fails must not keep them waiting.
+    pub(crate) fn next(&self, keys: usize) -> Option<Debt> {
+        let debts = self.debts.lock();
+        if !debts.keys.is_empty() {
+            return Some(Debt::Keys(debts.keys.iter().take(keys).map(|(k, n)| (k.clone(), *n)).collect()));
+        }
+        let (pattern, known) = debts.patterns.iter().find(|(_, pattern)| !pattern.refused)?;
+        Some(Debt::Pattern(pattern.clone(), known.failure))
+    }
+
+    /// The tier refuses to remove `key`, now and later: it is left to whoever reads it.
+    pub(crate) fn refuse(&self, key: &str) {
+        self.change(|debts| {
+            if debts.keys.remove(key).is_some() {
+                debts.hashes.insert(debts.hasher.hash_one(key));
+            }
+        });
+    }
+
+    /// The tier refuses `pattern`, now and later: what matches is left to whoever reads it.
+    pub(crate) fn refuse_pattern(&self, pattern: &str) {
+        self.change(|debts| {
+            if let Some(pattern) = debts.patterns.get_mut(pattern) {
+                pattern.refused = true;
+            }
+        });
+    }
+
     fn change(&self, change: impl FnOnce(&mut Debts)) {
         let mut debts = self.debts.lock();
         change(&mut debts);
-        let keys = debts.keys.len() + debts.refused.len();
-        if keys > defaults::OWED_KEYS || debts.patterns.len() > defaults::OWED_PATTERNS {
-            tracing::warn!("a tier owes the removal of too many keys: it is not read until it could be cleared");
-            *debts = Debts { all: true, failures: debts.failures, ..Debts::default() };
+        if debts.hashes.len() > defaults::OWED_HASHES || debts.patterns.len() > defaults::OWED_PATTERNS {
+            tracing::error!("a tier owes more removals than can be remembered: nothing in it is read any more");
+            let (failures, hasher) = (debts.failures, debts.hasher.clone());
+            *debts = Debts { all: true, failures, hasher, ..Debts::default() };
         }
-        let count = debts.keys.len() + debts.refused.len() + debts.patterns.len() + usize::from(debts.all);
+        let count = debts.keys.len() + debts.hashes.len() + debts.patterns.len() + usize::from(debts.all);
         self.count.store(count, Ordering::Release);
-    }
-}
-
-impl Debts {
-    fn forget(&mut self, key: &str, failure: u64) {
-        if self.keys.get(key) == Some(&failure) {
-            self.keys.remove(key);
-        }
     }
 }
 
@@ -148,42 +169,46 @@ mod tests {
     fn a_failure_during_the_attempt_is_a_debt_of_its_own() {
         let owed = Owed::default();
         owed.owe("k");
-        let debt = owed.next().unwrap();
+        owed.owe_pattern("p*");
+        let began = owed.failures();
         owed.owe("k");
-        owed.settle(&debt);
-        assert!(!owed.is_empty());
-        owed.settle(&owed.next().unwrap());
+        owed.owe_pattern("p*");
+        owed.settle("k", began);
+        owed.settle_pattern("p*", began);
+        assert!(owed.concerns("k").is_some() && owed.concerns("p1").is_some());
+        owed.settle("k", owed.failures());
+        owed.settle_pattern("p*", owed.failures());
         assert!(owed.is_empty());
     }
 
     #[test]
-    fn what_is_refused_for_good_concerns_that_key_alone() {
+    fn what_is_refused_for_good_is_left_to_its_readers() {
         let owed = Owed::default();
         owed.owe("k");
-        owed.refuse(&owed.next().unwrap());
-        assert_eq!(owed.next(), None);
-        assert!(owed.concerns("k") && !owed.concerns("other"));
-        owed.clear_key("k");
-        assert!(owed.is_empty());
+        owed.owe_pattern("p*");
+        owed.refuse("k");
+        owed.refuse_pattern("p*");
+        assert_eq!(owed.next(10), None);
+        assert!(owed.concerns("k").is_some() && owed.concerns("p1").is_some() && owed.concerns("other").is_none());
+        owed.settle("k", owed.failures());
+        assert!(owed.concerns("k").is_none());
     }
 
     #[test]
-    fn a_pattern_concerns_every_key_it_matches() {
+    fn keys_too_many_to_keep_are_known_by_their_hashes() {
         let owed = Owed::default();
-        owed.owe_pattern("user:*");
-        assert!(owed.concerns("user:1") && !owed.concerns("order:1"));
-        owed.settle(&Debt::Pattern("user:*".into()));
-        assert!(owed.is_empty());
+        (0..defaults::OWED_KEYS + 10).for_each(|n| owed.owe(&n.to_string()));
+        let last = (defaults::OWED_KEYS + 9).to_string();
+        assert_eq!(owed.len(), defaults::OWED_KEYS + 10);
+        assert!(owed.concerns(&last).is_some() && owed.concerns("never failed").is_none());
+        owed.settle(&last, owed.failures());
+        assert!(owed.concerns(&last).is_none());
     }
 
     #[test]
-    fn too_many_debts_become_one_of_everything() {
+    fn beyond_all_bounds_nothing_is_read() {
         let owed = Owed::default();
-        (0..=defaults::OWED_KEYS).for_each(|n| owed.owe(&n.to_string()));
-        assert_eq!(owed.next(), Some(Debt::All));
-        owed.settle(&Debt::All);
-        assert!(owed.is_empty());
         (0..=defaults::OWED_PATTERNS).for_each(|n| owed.owe_pattern(&n.to_string()));
-        assert_eq!(owed.next(), Some(Debt::All));
+        assert!(owed.concerns("anything").is_some());
     }
 }

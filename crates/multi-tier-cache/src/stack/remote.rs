@@ -4,8 +4,8 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +27,8 @@ pub(crate) struct Remote {
     /// None for a backend that keeps a budget of its own.
     breaker: Option<Breaker>,
     owed: Owed,
+    /// Whether a task is making up for what is owed.
+    settling: AtomicBool,
     errors: AtomicU64,
 }
 
@@ -38,20 +40,19 @@ pub(crate) enum Ask {
 }
 
 impl Remote {
-    pub(crate) fn new(backend: Arc<dyn L2CacheBackend>, level: usize, clock: Clock) -> Self {
+    pub(crate) fn new(backend: Arc<dyn L2CacheBackend>, level: usize, clock: Clock) -> Arc<Self> {
         let label = format!("L{level} {}", backend.name());
         let breaker = (!backend.capabilities().has(Capabilities::BUDGETED)).then(|| Breaker::new(clock));
-        Self { backend, label, breaker, owed: Owed::default(), errors: AtomicU64::new(0) }
+        let (owed, settling, errors) = (Owed::default(), AtomicBool::new(false), AtomicU64::new(0));
+        Arc::new(Self { backend, label, breaker, owed, settling, errors })
     }
 
     pub(crate) async fn get(&self, key: &str, ask: Ask) -> CacheResult<Option<ValueAndTtl>> {
-        if let Err(error) = self.make_up().await
-            && self.owed.concerns(key)
-        {
-            return Err(error);
-        }
-        if self.owed.concerns(key) {
-            self.remove(key).await?;
+        if let Some(failures) = self.owed.concerns(key) {
+            // The tier may hold what it was told to forget: forget it now, or do not ask.
+            self.perform("remove", async { self.backend.remove(key).await }).await?;
+            self.owed.settle(key, failures);
+            return Ok(None);
         }
         let read = async {
             match ask {
@@ -62,47 +63,81 @@ impl Remote {
         self.perform("get", read).await
     }
 
-    /// Stores `value`. If that fails, the tier is asked to forget the older one, now if it answers at all.
-    pub(crate) async fn set(&self, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
-        if ttl.is_zero() {
-            return self.remove(key).await;
+    /// Stores a value where no older one is to be replaced: what was read or loaded.
+    pub(crate) async fn fill(&self, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
+        let failures = self.failures();
+        let stored = self.perform("set", async { self.backend.set_with_ttl(key, value, ttl).await }).await;
+        if stored.is_ok() {
+            self.owed.settle(key, failures);
         }
-        let unproven = OweOnDrop::new(&self.owed, key);
-        // What cannot be made up for now must not keep newer values out.
-        let _ = self.make_up().await;
-        self.admit("set")?;
-        let began = Instant::now();
-        let stored = self.attempt("set", async { self.backend.set_with_ttl(key, value, ttl).await }).await;
-        // A tier that answered, if only with an error, is asked to forget the older value at once.
-        let answers = stored.is_err() && began.elapsed() < defaults::TIER_BUDGET;
+        stored
+    }
+
+    /// Replaces the value. If that fails, the tier owes the removal of the older one, and is asked for it at once if it
+    /// answers at all.
+    pub(crate) async fn replace(self: &Arc<Self>, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
+        let (failures, began) = (self.failures(), Instant::now());
+        let stored = match self.admit("set") {
+            Ok(()) => self.attempt("set", async { self.backend.set_with_ttl(key, value, ttl).await }).await,
+            refused => return refused.inspect_err(|_| self.owe(key)),
+        };
+        if stored.is_ok() {
+            self.owed.settle(key, failures);
+            return stored;
+        }
+        self.owe(key);
+        let failures = self.failures();
         let remove = async { self.backend.remove(key).await };
-        if stored.is_ok() || (answers && self.timed(defaults::TIER_BUDGET, remove).await.is_ok()) {
-            unproven.cleared();
+        if began.elapsed() < defaults::TIER_BUDGET && self.timed(defaults::TIER_BUDGET, remove).await.is_ok() {
+            self.owed.settle(key, failures);
         }
         stored
     }
 
     /// Removes `key`; if that fails, the tier owes it.
-    pub(crate) async fn remove(&self, key: &str) -> CacheResult<()> {
-        let unproven = OweOnDrop::new(&self.owed, key);
-        let _ = self.make_up().await;
+    pub(crate) async fn remove(self: &Arc<Self>, key: &str) -> CacheResult<()> {
+        let failures = self.failures();
         let removed = self.perform("remove", async { self.backend.remove(key).await }).await;
-        if removed.is_ok() {
-            unproven.cleared();
+        match &removed {
+            Ok(()) => self.owed.settle(key, failures),
+            Err(_) => self.owe(key),
         }
         removed
     }
 
-    /// Removes by pattern; if that fails for now, the tier owes it. It takes as long as the key space is large, so its
-    /// budget is another.
-    pub(crate) async fn remove_pattern(&self, pattern: &str) -> CacheResult<()> {
-        let _ = self.make_up().await;
+    /// Removes by pattern; if that fails, the tier owes it, unless it cannot do such a thing at all. It takes as long as
+    /// the key space is large, so its budget is another.
+    pub(crate) async fn remove_pattern(self: &Arc<Self>, pattern: &str) -> CacheResult<()> {
+        let failures = self.failures();
         let work = async { self.backend.remove_pattern(pattern).await };
         let removed = self.timed(defaults::PATTERN_BUDGET, work).await;
-        if removed.as_ref().is_err_and(CacheError::is_retryable) {
-            self.owed.owe_pattern(pattern);
+        match &removed {
+            Ok(()) => self.owed.settle_pattern(pattern, failures),
+            Err(error) if error.is_refusal() => {}
+            Err(_) => self.owe_pattern(pattern),
         }
         removed.map_err(|error| self.failed(error, "remove_pattern"))
+    }
+
+    /// Notes that the tier may hold an older value of `key`, and begins to make up for it.
+    pub(crate) fn owe(self: &Arc<Self>, key: &str) {
+        self.owed.owe(key);
+        self.settle_in_background();
+    }
+
+    /// The same for every key that matches.
+    pub(crate) fn owe_pattern(self: &Arc<Self>, pattern: &str) {
+        self.owed.owe_pattern(pattern);
+        self.settle_in_background();
+    }
+
+    /// Removals that the tier owes.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    fn failures(&self) -> u64 {
+        if self.owed.is_empty() { 0 } else { self.owed.failures() }
     }
 
     pub(crate) async fn works(&self) -> bool {
@@ -115,31 +150,57 @@ impl Remote {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// Makes up for what the tier owes, before anything else is asked of it.
-    async fn make_up(&self) -> CacheResult<()> {
-        if self.owed.is_empty() {
-            return Ok(());
+    /// Starts the task that makes up for what is owed, if none is at work. Without a Tokio runtime that is left to those
+    /// who read the keys.
+    fn settle_in_background(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if !self.settling.swap(true, Ordering::AcqRel) {
+            runtime.spawn(settle(Settling { remote: Arc::downgrade(self), held: true }));
         }
-        let turn = async { Ok(self.owed.turn.lock().await) };
-        let _turn = self.timed(defaults::TIER_BUDGET, turn).await.map_err(|error| self.failed(error, "make_up"))?;
-        while let Some(debt) = self.owed.next() {
-            let work = async {
-                match &debt {
-                    Debt::All => self.backend.clear().await,
-                    Debt::Pattern(pattern) => self.backend.remove_pattern(pattern).await,
-                    Debt::Keys(keys) => {
-                        let keys: Vec<&str> = keys.iter().map(|(key, _)| &**key).collect();
-                        self.backend.remove_many(&keys).await
-                    }
+    }
+
+    /// One step of making up for what is owed; false if the tier is away.
+    async fn make_up(&self, debt: Debt) -> bool {
+        match debt {
+            Debt::Pattern(pattern, failure) => {
+                let work = async { self.backend.remove_pattern(&pattern).await };
+                match self.timed(defaults::PATTERN_BUDGET, work).await {
+                    Ok(()) => self.owed.settle_pattern(&pattern, failure),
+                    Err(error) if error.is_retryable() => return false,
+                    Err(_) => self.owed.refuse_pattern(&pattern),
                 }
-            };
-            match self.perform("make_up", work).await {
-                Ok(()) => self.owed.settle(&debt),
-                Err(error) if error.is_retryable() || !matches!(debt, Debt::Keys(_)) => return Err(error),
-                Err(_) => self.owed.refuse(&debt),
+            }
+            Debt::Keys(debts) => {
+                let keys: Vec<&str> = debts.iter().map(|(key, _)| &**key).collect();
+                let work = async { self.backend.remove_many(&keys).await };
+                if self.timed(defaults::TIER_BUDGET, work).await.is_ok() {
+                    debts.iter().for_each(|(key, failure)| self.owed.settle(key, *failure));
+                    return true;
+                }
+                // One key may be at fault, or one of several servers.
+                return self.make_up_singly(&debts).await;
             }
         }
-        Ok(())
+        true
+    }
+
+    async fn make_up_singly(&self, debts: &[(Box<str>, u64)]) -> bool {
+        let mut answered = false;
+        for (key, failure) in debts {
+            match self.timed(defaults::TIER_BUDGET, async { self.backend.remove(key).await }).await {
+                Ok(()) => self.owed.settle(key, *failure),
+                Err(error) if error.is_retryable() && !answered => return false,
+                Err(error) if error.is_retryable() => continue,
+                Err(_) => self.owed.refuse(key),
+            }
+            answered = true;
+        }
+        answered
+    }
+
+    /// How many keys to remove in one step: without batches each takes a round trip.
+    fn step(&self) -> usize {
+        if self.backend.capabilities().has(Capabilities::BATCH) { defaults::KEY_CHUNK } else { 1 }
     }
 
     /// Runs `work` within the budget, unless the tier is being left alone.
@@ -148,8 +209,12 @@ impl Remote {
         self.attempt(operation, work).await
     }
 
+    fn admits(&self) -> bool {
+        self.breaker.as_ref().is_none_or(Breaker::admits)
+    }
+
     fn admit(&self, operation: &'static str) -> CacheResult<()> {
-        if self.breaker.as_ref().is_none_or(Breaker::admits) {
+        if self.admits() {
             return Ok(());
         }
         let failure = Failure::new("the tier failed a moment ago and is left alone").retryable();
@@ -192,28 +257,38 @@ impl Remote {
     }
 }
 
-/// Owes a key unless it is proven clear: whoever drops the future of a change leaves the tier as it may be.
-struct OweOnDrop<'a> {
-    owed: &'a Owed,
-    key: &'a str,
-    clear: bool,
+/// The part of the one who settles a tier's debts, given back however its task ends.
+struct Settling {
+    remote: Weak<Remote>,
+    held: bool,
 }
 
-impl<'a> OweOnDrop<'a> {
-    fn new(owed: &'a Owed, key: &'a str) -> Self {
-        Self { owed, key, clear: false }
-    }
-
-    fn cleared(mut self) {
-        self.clear = true;
-        self.owed.clear_key(self.key);
-    }
-}
-
-impl Drop for OweOnDrop<'_> {
+impl Drop for Settling {
     fn drop(&mut self) {
-        if !self.clear {
-            self.owed.owe(self.key);
+        if let (true, Some(remote)) = (self.held, self.remote.upgrade()) {
+            remote.settling.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// Makes up for what a tier owes, for as long as there is such a tier and it owes something.
+async fn settle(mut part: Settling) {
+    while let Some(remote) = part.remote.upgrade() {
+        let Some(debt) = remote.owed.next(remote.step()) else {
+            remote.settling.store(false, Ordering::Release);
+            part.held = false;
+            // A debt that came since the look found this task still at work.
+            if remote.owed.next(1).is_none() || remote.settling.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            part.held = true;
+            continue;
+        };
+        let away = !remote.make_up(debt).await;
+        drop(remote);
+        if away {
+            let Ok(pause) = catch_unwind(|| sleep(defaults::BREAKER_WINDOW)) else { return };
+            pause.await;
         }
     }
 }
