@@ -80,13 +80,16 @@ impl<'a> Contender<'a> {
         role: Role,
         runtime: &'a Runtime,
         keys: &'a [String],
-        verb: impl AsyncFn(&str) -> Option<R> + 'a,
-    ) -> Self {
+        verb: impl AsyncFn(&str) -> R + 'a,
+    ) -> Self
+    where
+        R: Found,
+    {
         let round = move |operations| {
             runtime.block_on(async {
                 let started = busy();
                 for key in keys.iter().cycle().take(operations) {
-                    assert!(black_box(verb(black_box(key)).await).is_some(), "{name} missed {key}");
+                    assert!(black_box(verb(black_box(key)).await).is_found(), "{name} missed {key}");
                 }
                 per_operation(started, operations)
             })
@@ -118,6 +121,32 @@ impl<'a> Contender<'a> {
     /// The established contender to be no slower than, where the best of them is set up otherwise.
     pub(crate) fn against(self, peer: &'static str) -> Self {
         Self { peer: Some(peer), ..self }
+    }
+}
+
+/// What a verb answers, as it answers it: converting it would be measured too.
+pub(crate) trait Found {
+    fn is_found(&self) -> bool;
+}
+
+impl<T> Found for Option<T> {
+    fn is_found(&self) -> bool {
+        self.is_some()
+    }
+}
+
+impl<T, E> Found for Result<Option<T>, E> {
+    fn is_found(&self) -> bool {
+        matches!(self, Ok(Some(_)))
+    }
+}
+
+/// For verbs that answer a value, or store one.
+pub(crate) struct Done<T, E>(pub(crate) Result<T, E>);
+
+impl<T, E> Found for Done<T, E> {
+    fn is_found(&self) -> bool {
+        self.0.is_ok()
     }
 }
 

@@ -6,7 +6,7 @@ use ::amalgam::{FactoryError, source};
 use anyhow::Result;
 
 use crate::contenders::{amalgam, established, ours};
-use crate::rounds::{Bar, Contender, Role, Row, Unit};
+use crate::rounds::{Bar, Contender, Done, Role, Row, Unit};
 use crate::stage::Stage;
 use crate::workload::{L1_ENTRIES, RESIDENT, SMALL_VALUE, keys, value};
 
@@ -33,22 +33,22 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     let narrow = &stage.narrow;
     let mut contenders = Vec::new();
     let plain = Arc::clone(&manager);
-    let verb = async move |key: &str| plain.get(key).await.ok().flatten();
+    let verb = async move |key: &str| plain.get(key).await;
     contenders.push(Contender::verb(OUR_GET, Role::Ours, narrow, keys, verb));
     let computed = value.clone();
     let verb = async move |key: &str| {
-        manager.get_or_compute_with(key, ours::STRATEGY, || async { Ok(computed.clone()) }).await.ok()
+        Done(manager.get_or_compute_with(key, ours::STRATEGY, || async { Ok(computed.clone()) }).await)
     };
     let contender = Contender::verb("ours, get_or_compute_with", Role::Ours, narrow, keys, verb);
     contenders.push(contender.bar(Bar::AtMost(1.1, OUR_GET)));
     let computed = value.clone();
     let verb = async move |key: &str| {
-        old_moka.get_or_compute_with(key, established::STRATEGY, || async { Ok(computed.clone()) }).await.ok()
+        Done(old_moka.get_or_compute_with(key, established::STRATEGY, || async { Ok(computed.clone()) }).await)
     };
     contenders.push(Contender::verb(established::MOKA, Role::Established, narrow, keys, verb));
     let computed = value.clone();
     let verb = async move |key: &str| {
-        old_quick_cache.get_or_compute_with(key, established::STRATEGY, || async { Ok(computed.clone()) }).await.ok()
+        Done(old_quick_cache.get_or_compute_with(key, established::STRATEGY, || async { Ok(computed.clone()) }).await)
     };
     contenders.push(Contender::verb(established::QUICK_CACHE, Role::Established, narrow, keys, verb));
     let computed = value.clone();
@@ -60,7 +60,7 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     let verb = async move |key: &str| {
         let computed = value.clone();
         let factory = source::factory(|_| async move { Ok::<_, FactoryError>(computed) });
-        memory.get_or_set(key, factory).await.ok()
+        Done(memory.get_or_set(key, factory).await)
     };
     contenders.push(Contender::verb(amalgam::NAME, Role::Neighbour, narrow, keys, verb));
 

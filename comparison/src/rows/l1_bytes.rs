@@ -32,15 +32,15 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     })?;
     let narrow = &stage.narrow;
     let bar = Bar::AtMost(1.6, QUICK_CACHE);
-    let get = async move |key: &str| by_dash_map.get(key).await.ok().flatten();
+    let get = async move |key: &str| by_dash_map.get(key).await;
     contenders.push(Contender::verb("ours, L2 DashMap", Role::Ours, narrow, keys, get).bar(bar));
-    let get = async move |key: &str| system.cache_manager.get(key).await.ok().flatten();
+    let get = async move |key: &str| system.cache_manager.get(key).await;
     contenders.push(Contender::verb("ours, default system, L2 Redis", Role::Ours, narrow, keys, get).bar(bar));
-    let get = async move |key: &str| with_moka.get(key).await.ok().flatten();
+    let get = async move |key: &str| with_moka.get(key).await;
     contenders.push(Contender::verb("ours, Moka", Role::Ours, narrow, keys, get).against(established::MOKA));
-    let get = async move |key: &str| old_moka.get(key).await.ok().flatten();
+    let get = async move |key: &str| old_moka.get(key).await;
     contenders.push(Contender::verb(established::MOKA, Role::Established, narrow, keys, get));
-    let get = async move |key: &str| old_quick_cache.get(key).await.ok().flatten();
+    let get = async move |key: &str| old_quick_cache.get(key).await;
     contenders.push(Contender::verb(established::QUICK_CACHE, Role::Established, narrow, keys, get));
 
     let cache = amalgam::cache()?;
@@ -50,7 +50,7 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
         }
         anyhow::Ok(())
     })?;
-    let get = async move |key: &str| cache.try_get(key).await.ok().flatten();
+    let get = async move |key: &str| cache.try_get(key).await;
     contenders.push(Contender::verb(amalgam::NAME, Role::Neighbour, narrow, keys, get));
 
     let title = format!("L1 hit, {SMALL_VALUE} bytes");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::contenders::{QUICK_CACHE, amalgam, established, ours, raw};
-use crate::rounds::{Bar, Contender, Role, Row, Unit};
+use crate::rounds::{Bar, Contender, Done, Role, Row, Unit};
 use crate::stage::Stage;
 use crate::workload::{Profile, RESIDENT, keys};
 
@@ -33,28 +33,28 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     let cache = raw::quick_cache(keys, |key| Arc::new(Profile::new(key)));
     contenders.push(Contender::call(QUICK_CACHE, Role::Raw, keys, move |key| cache.get(key)));
     let verb = async move |key: &str| {
-        shared.get_or_compute_shared(key, ours::STRATEGY, || async { Ok(Profile::new("")) }).await.ok()
+        Done(shared.get_or_compute_shared(key, ours::STRATEGY, || async { Ok(Profile::new("")) }).await)
     };
     let contender = Contender::verb("ours, get_or_compute_shared", Role::Ours, narrow, keys, verb);
     contenders.push(contender.bar(Bar::AtMost(1.8, QUICK_CACHE)));
     let manager = Arc::clone(&decoding);
-    let verb = async move |key: &str| manager.get_typed::<Profile>(key).await.ok().flatten();
+    let verb = async move |key: &str| manager.get_typed::<Profile>(key).await;
     contenders.push(Contender::verb("ours, get_typed", Role::Ours, narrow, keys, verb));
     let verb = async move |key: &str| {
-        decoding.get_or_compute_typed(key, ours::STRATEGY, || async { Ok(Profile::new("")) }).await.ok()
+        Done(decoding.get_or_compute_typed(key, ours::STRATEGY, || async { Ok(Profile::new("")) }).await)
     };
     contenders.push(Contender::verb("ours, get_or_compute_typed", Role::Ours, narrow, keys, verb));
     let manager = Arc::clone(&old_moka);
-    let verb = async move |key: &str| manager.get_typed::<Profile>(key).await.ok().flatten();
+    let verb = async move |key: &str| manager.get_typed::<Profile>(key).await;
     contenders.push(Contender::verb(established::MOKA, Role::Established, narrow, keys, verb));
-    let verb = async move |key: &str| old_quick_cache.get_typed::<Profile>(key).await.ok().flatten();
+    let verb = async move |key: &str| old_quick_cache.get_typed::<Profile>(key).await;
     contenders.push(Contender::verb(established::QUICK_CACHE, Role::Established, narrow, keys, verb));
     let verb = async move |key: &str| {
-        old_moka.get_or_compute_typed(key, established::STRATEGY, || async { Ok(Profile::new("")) }).await.ok()
+        Done(old_moka.get_or_compute_typed(key, established::STRATEGY, || async { Ok(Profile::new("")) }).await)
     };
     let name = "0.6.5, Moka, get_or_compute_typed";
     contenders.push(Contender::verb(name, Role::Established, narrow, keys, verb));
-    let verb = async move |key: &str| memory.try_get(key).await.ok().flatten();
+    let verb = async move |key: &str| memory.try_get(key).await;
     contenders.push(Contender::verb(amalgam::NAME, Role::Neighbour, narrow, keys, verb));
 
     let title = "L1 hit, struct of 6 fields".into();
