@@ -36,12 +36,12 @@ fn main() -> Result<()> {
         }
         for row in build(&stage).with_context(|| format!("row {number}"))? {
             eprintln!("{number} {}", row.title);
-            let result = rounds::run(row, stage.rounds);
+            let result = rounds::run(row, &stage);
             eprint!("{}", report::lines(&result));
             results.push(result);
         }
     }
-    let report = report::document(&results, stage.rounds)?;
+    let report = report::document(&results, &stage)?;
     println!("{report}");
     std::fs::write(&arguments.out, report).with_context(|| format!("cannot write {}", arguments.out.display()))
 }

@@ -6,11 +6,12 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::rounds::{Bar, Measured, Role, RowResult, Unit};
+use crate::stage::Stage;
 
 const LOCK: &str = include_str!("../Cargo.lock");
 const PACKAGES: [&str; 6] = ["multi-tier-cache", "amalgam-cache", "moka", "quick_cache", "redis", "tokio"];
 
-pub(crate) fn document(results: &[RowResult], rounds: usize) -> Result<String> {
+pub(crate) fn document(results: &[RowResult], stage: &Stage) -> Result<String> {
     let mut text = String::from("# Comparison\n\n");
     let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     writeln!(
@@ -24,9 +25,10 @@ pub(crate) fn document(results: &[RowResult], rounds: usize) -> Result<String> {
     writeln!(text, "* {}", versions())?;
     writeln!(
         text,
-        "\nMedian of {rounds} rounds; in each round every contender of a row runs once, in rotating order. The baseline \
+        "\nMedian of {} rounds ({} where a server or a timer is waited for); in each round every contender of a row runs once, in rotating order. The baseline \
          of a row is its first line. A ratio above 1 is slower; × 0.6.5 is against the best of its set-ups, or the one \
-         that is set up alike. Nanoseconds are those of the thread's own processor time.\n"
+         that is set up alike. Nanoseconds are those of the thread's own processor time.\n",
+        stage.rounds, stage.slow_rounds
     )?;
     text.push_str(
         "| row | contender | median | min – max | × baseline | × 0.6.5 | bar |\n|---|---|---:|---:|---:|---:|---|\n",

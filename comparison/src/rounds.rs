@@ -6,6 +6,12 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use crate::stage::Stage;
+
+/// How long a round may take: many times what any contender needs, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One workload and those who run it.
 pub(crate) struct Row<'a> {
@@ -163,8 +169,9 @@ impl Measured {
     }
 }
 
-/// One round to warm up, then `rounds` that count.
-pub(crate) fn run(mut row: Row<'_>, rounds: usize) -> RowResult {
+/// One round to warm up, then those that count.
+pub(crate) fn run(mut row: Row<'_>, stage: &Stage) -> RowResult {
+    let rounds = if row.unit == Unit::Nanoseconds { stage.rounds } else { stage.slow_rounds };
     let count = row.contenders.len();
     let mut values = vec![Vec::with_capacity(rounds); count];
     for round in 0..=rounds {
@@ -194,18 +201,23 @@ fn busy() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Runs `callers` tasks and answers how many of `operations` in total they do in a second.
+/// Runs `callers` tasks and answers how many of `operations` in total they do in a second: 0 if some of them are still
+/// waiting after [`PATIENCE`].
 #[expect(clippy::cast_precision_loss, reason = "an operation count is small")]
 pub(crate) fn throughput<F: Future<Output = ()> + Send + 'static>(
+    name: &str,
     runtime: &Runtime,
     operations: usize,
     callers: impl Iterator<Item = F>,
 ) -> f64 {
     runtime.block_on(async {
         let started = Instant::now();
-        let tasks: Vec<_> = callers.map(tokio::spawn).collect();
-        for task in tasks {
-            task.await.expect("a caller panicked");
+        let mut tasks = JoinSet::new();
+        callers.for_each(|caller| drop(tasks.spawn(caller)));
+        let end = async { while tasks.join_next().await.transpose().expect("a caller panicked").is_some() {} };
+        if tokio::time::timeout(PATIENCE, end).await.is_err() {
+            eprintln!("  {name}: {} callers wait for ever", tasks.len());
+            return 0.0;
         }
         operations as f64 / started.elapsed().as_secs_f64()
     })

@@ -17,6 +17,8 @@ pub(crate) struct Stage {
     /// For rows with callers in flight, and the home of every Redis connection.
     pub(crate) wide: Runtime,
     pub(crate) rounds: usize,
+    /// Of the rows that wait for a server or a timer.
+    pub(crate) slow_rounds: usize,
     pub(crate) quick: bool,
     redis: RedisServer,
     taken: AtomicUsize,
@@ -28,6 +30,7 @@ impl Stage {
             narrow: Builder::new_current_thread().enable_all().build()?,
             wide: Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?,
             rounds: if quick { 9 } else { 31 },
+            slow_rounds: if quick { 7 } else { 11 },
             quick,
             redis: RedisServer::start().context("redis-server")?,
             taken: AtomicUsize::new(0),

@@ -43,7 +43,7 @@ fn cold<'a>(
             let manager = Arc::clone(&manager);
             async move { assert!(manager.get(key).await.is_ok_and(|value| value.is_some())) }
         };
-        throughput(wide, operations, keys.iter().map(caller))
+        throughput(OLD, wide, operations, keys.iter().map(caller))
     });
     let ours = Contender::new("ours", Role::Ours, move |operations| {
         let manager = ours::quick_cache_and(Arc::clone(&l2)).expect("a valid stack");
@@ -51,7 +51,7 @@ fn cold<'a>(
             let manager = Arc::clone(&manager);
             async move { assert!(manager.get(key).await.is_ok_and(|value| value.is_some())) }
         };
-        throughput(wide, operations, keys.iter().map(caller))
+        throughput("ours", wide, operations, keys.iter().map(caller))
     });
     let contenders = vec![old, ours.bar(Bar::AtLeast(3.0, OLD))];
     let title = format!("{KEYS} cold keys at once from Redis, 1 KiB");
@@ -84,7 +84,7 @@ fn skewed<'a>(
                 }
             }
         };
-        throughput(wide, operations, old_sequences.iter().map(caller))
+        throughput(OLD, wide, operations, old_sequences.iter().map(caller))
     });
     let ours = Contender::new("ours", Role::Ours, move |operations| {
         let caller = |sequence: &Arc<[&'static str]>| {
@@ -96,7 +96,7 @@ fn skewed<'a>(
                 }
             }
         };
-        throughput(wide, operations, sequences.iter().map(caller))
+        throughput("ours", wide, operations, sequences.iter().map(caller))
     });
     let contenders = vec![old, ours.bar(Bar::AtLeast(2.0, OLD))];
     let title = format!("zipf 1.0 over {KEYS} keys, L1 2,000, L2 Redis, {IN_FLIGHT} in flight, 1 KiB");

@@ -57,7 +57,7 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
                     }
                 }
             };
-            throughput(wide, operations, (0..IN_FLIGHT).map(caller))
+            throughput(RAW_GET, wide, operations, (0..IN_FLIGHT).map(caller))
         }),
         Contender::new("ours", Role::Ours, move |operations| {
             let caller = |share| {
@@ -68,7 +68,7 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
                     }
                 }
             };
-            throughput(wide, operations, (0..IN_FLIGHT).map(caller))
+            throughput("ours", wide, operations, (0..IN_FLIGHT).map(caller))
         })
         .bar(Bar::AtLeast(1.25, RAW_GET)),
         Contender::new("0.6.5", Role::Established, move |operations| {
@@ -80,7 +80,7 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
                     }
                 }
             };
-            throughput(wide, operations, (0..IN_FLIGHT).map(caller))
+            throughput("0.6.5", wide, operations, (0..IN_FLIGHT).map(caller))
         }),
     ];
     let title = format!("L2 hits from Redis, {IN_FLIGHT} in flight, 1 KiB");
