@@ -65,6 +65,13 @@ pub(crate) fn ci(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
+/// The comparison with other caches; a workspace of its own, outside `ci`.
+pub(crate) fn compare(arguments: &[String]) -> Result<()> {
+    let mut comparison = cargo(&["run", "--release", "--manifest-path", "comparison/Cargo.toml", "--"]);
+    comparison.args(arguments);
+    step("comparison", comparison)
+}
+
 /// Drives the engine's state machine through its interleavings, in a build of its own. `SQLite`, which the model does
 /// not use, is compiled without optimization there.
 fn model_checker() -> Command {

@@ -1,0 +1,9 @@
+//! Those who run a row, set up alike: first tiers of 2,000 entries, an hour to live.
+
+pub(crate) mod amalgam;
+pub(crate) mod established;
+pub(crate) mod ours;
+pub(crate) mod raw;
+
+/// Names that bars refer to.
+pub(crate) const QUICK_CACHE: &str = "quick_cache";

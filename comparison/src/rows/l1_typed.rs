@@ -1,0 +1,62 @@
+//! A hit in the first tier, as a struct: shared without a decode, and decoded.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use crate::contenders::{QUICK_CACHE, amalgam, established, ours, raw};
+use crate::rounds::{Bar, Contender, Done, Role, Row, Unit};
+use crate::stage::Stage;
+use crate::workload::{Profile, RESIDENT, keys};
+
+pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
+    let keys: &[String] = Vec::leak(keys(RESIDENT));
+    let shared = ours::quick_cache_and(ours::dash_map())?;
+    let decoding = ours::quick_cache_and(ours::dash_map())?;
+    let old_moka = established::moka_and(established::dash_map())?;
+    let old_quick_cache = established::quick_cache_and(established::dash_map())?;
+    let memory = amalgam::cache()?;
+    stage.narrow.block_on(async {
+        for key in keys {
+            let load = || async { Ok(Profile::new(key)) };
+            shared.get_or_compute_shared(key, ours::STRATEGY, load).await?;
+            decoding.get_or_compute_typed(key, ours::STRATEGY, load).await?;
+            let load = || async { Ok(Profile::new(key)) };
+            old_moka.get_or_compute_typed(key, established::STRATEGY, load).await?;
+            old_quick_cache.get_or_compute_typed(key, established::STRATEGY, load).await?;
+            memory.set(key, Arc::new(Profile::new(key))).await?;
+        }
+        anyhow::Ok(())
+    })?;
+    let narrow = &stage.narrow;
+    let mut contenders = Vec::new();
+    let cache = raw::quick_cache(keys, |key| Arc::new(Profile::new(key)));
+    contenders.push(Contender::call(QUICK_CACHE, Role::Raw, keys, move |key| cache.get(key)));
+    let verb = async move |key: &str| {
+        Done(shared.get_or_compute_shared(key, ours::STRATEGY, || async { Ok(Profile::new("")) }).await)
+    };
+    let contender = Contender::verb("ours, get_or_compute_shared", Role::Ours, narrow, keys, verb);
+    contenders.push(contender.bar(Bar::AtMost(1.8, QUICK_CACHE)));
+    let manager = Arc::clone(&decoding);
+    let verb = async move |key: &str| manager.get_typed::<Profile>(key).await;
+    contenders.push(Contender::verb("ours, get_typed", Role::Ours, narrow, keys, verb));
+    let verb = async move |key: &str| {
+        Done(decoding.get_or_compute_typed(key, ours::STRATEGY, || async { Ok(Profile::new("")) }).await)
+    };
+    contenders.push(Contender::verb("ours, get_or_compute_typed", Role::Ours, narrow, keys, verb));
+    let manager = Arc::clone(&old_moka);
+    let verb = async move |key: &str| manager.get_typed::<Profile>(key).await;
+    contenders.push(Contender::verb(established::MOKA, Role::Established, narrow, keys, verb));
+    let verb = async move |key: &str| old_quick_cache.get_typed::<Profile>(key).await;
+    contenders.push(Contender::verb(established::QUICK_CACHE, Role::Established, narrow, keys, verb));
+    let verb = async move |key: &str| {
+        Done(old_moka.get_or_compute_typed(key, established::STRATEGY, || async { Ok(Profile::new("")) }).await)
+    };
+    let name = "0.6.5, Moka, get_or_compute_typed";
+    contenders.push(Contender::verb(name, Role::Established, narrow, keys, verb));
+    let verb = async move |key: &str| memory.try_get(key).await;
+    contenders.push(Contender::verb(amalgam::NAME, Role::Neighbour, narrow, keys, verb));
+
+    let title = "L1 hit, struct of 6 fields".into();
+    Ok(vec![Row { title, unit: Unit::Nanoseconds, operations: stage.operations(40_000), contenders }])
+}
