@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry as MapEntry};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
@@ -40,7 +41,8 @@ use crate::traits::InProcess;
 /// ```
 pub struct DashMapCache {
     map: DashMap<Arc<str>, Held, foldhash::fast::RandomState>,
-    /// Locked by every change of `map`. Reads go past it.
+    /// Locked, before a shard of `map`, by every change but one: a value that lives at least as long as the one it
+    /// replaces takes over its place. That and reads go past it.
     queue: Mutex<Queue>,
     capacity: usize,
     clock: Clock,
@@ -52,7 +54,7 @@ struct Held {
     place: Place,
 }
 
-/// Deadline, then order of arrival.
+/// A moment not after the entry's deadline, then order of arrival.
 type Place = (Moment, u64);
 
 /// Keys in the order in which they are dropped. Holds every entry of the map at its place, and places that entries
@@ -126,12 +128,21 @@ impl DashMapCache {
         Some(held)
     }
 
-    /// Takes the first place off the queue, and the entry out of the map if it still has that place.
+    /// Takes the first place off the queue, and its entry out of the map, unless that has left the place or lives
+    /// longer by now and goes to a later one.
     fn pop_first(&self, queue: &mut Queue) -> Option<Held> {
         let Reverse((place, key)) = queue.order.pop()?;
-        let (_, held) = self.map.remove_if(&key, |_, held| held.place == place)?;
+        let MapEntry::Occupied(mut first) = self.map.entry(key) else { return None };
+        if first.get().place != place {
+            return None;
+        }
+        let deadline = first.get().entry.expires();
+        if deadline > place.0 {
+            first.get_mut().place = queue.join(first.key(), deadline);
+            return None;
+        }
         queue.live -= 1;
-        Some(held)
+        Some(first.remove())
     }
 
     /// Forgets left places once they are most of the queue.
@@ -163,6 +174,14 @@ impl InProcess for DashMapCache {
     }
 
     fn store(&self, key: &Arc<str>, entry: Entry) {
+        if let Some(mut held) = self.map.get_mut(key)
+            && held.place.0 <= entry.expires()
+        {
+            let replaced = mem::replace(&mut held.entry, entry);
+            drop(held);
+            drop(replaced);
+            return;
+        }
         let mut queue = self.queue.lock();
         let place = queue.join(key, entry.expires());
         let replaced = self.map.insert(Arc::clone(key), Held { entry, place });
@@ -227,6 +246,7 @@ mod tests {
         for held in &cache.map {
             let place = |Reverse((place, key)): &&Reverse<(Place, Arc<str>)>| *place == held.place && key == held.key();
             assert_eq!(queue.order.iter().filter(place).count(), 1, "{}", held.key());
+            assert!(held.place.0 <= held.entry.expires(), "{}", held.key());
         }
     }
 
