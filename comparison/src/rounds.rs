@@ -201,8 +201,8 @@ fn busy() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Runs `callers` tasks and answers how many of `operations` in total they do in a second: 0 if some of them are still
-/// waiting after [`PATIENCE`].
+/// Runs `callers` tasks and answers how many of `operations` in total they do in a second: 0 if one of them panicked or
+/// is still waiting after [`PATIENCE`].
 #[expect(clippy::cast_precision_loss, reason = "an operation count is small")]
 pub(crate) fn throughput<F: Future<Output = ()> + Send + 'static>(
     name: &str,
@@ -214,9 +214,15 @@ pub(crate) fn throughput<F: Future<Output = ()> + Send + 'static>(
         let started = Instant::now();
         let mut tasks = JoinSet::new();
         callers.for_each(|caller| drop(tasks.spawn(caller)));
-        let end = async { while tasks.join_next().await.transpose().expect("a caller panicked").is_some() {} };
-        if tokio::time::timeout(PATIENCE, end).await.is_err() {
-            eprintln!("  {name}: {} callers wait for ever", tasks.len());
+        let mut failed = 0;
+        let end = async {
+            while let Some(caller) = tasks.join_next().await {
+                failed += usize::from(caller.is_err());
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, end).await.is_ok();
+        if !ended || failed > 0 {
+            eprintln!("  {name}: {} callers wait for ever, {failed} got no value", tasks.len());
             return 0.0;
         }
         operations as f64 / started.elapsed().as_secs_f64()
