@@ -67,6 +67,7 @@ impl Entry {
     }
 
     /// The decoded value, if the entry has one and it is a `T`.
+    #[inline]
     pub(crate) fn object_as<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         match &self.body {
             Body::Bytes(_) => None,
@@ -94,6 +95,7 @@ impl Entry {
     ///
     /// # Errors
     /// As [`bytes`](Self::bytes).
+    #[inline]
     pub fn into_bytes(self) -> CacheResult<Bytes> {
         match self.body {
             Body::Bytes(bytes) => Ok(bytes),
