@@ -166,8 +166,8 @@ impl CacheManager {
     /// `BackendError` if no tier has the key and one of them could not be asked; `ConfigError` if the key is longer
     /// than [`defaults::MAX_KEY_BYTES`].
     pub async fn get(&self, key: &str) -> CacheResult<Option<Bytes>> {
-        match self.engine.hit(key, |entry| Some(entry.into_bytes())) {
-            Some(bytes) => bytes.map(Some),
+        match self.engine.hit(key, |entry| entry.into_bytes().ok()) {
+            Some(bytes) => Ok(Some(bytes)),
             None => self.read_below(key).await?.map(Entry::into_bytes).transpose(),
         }
     }

@@ -36,24 +36,16 @@ impl Engine {
     /// An entry that `take` has no use for is no hit.
     #[inline]
     pub(crate) fn hit<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
-        let (position, entry) = self.local.lookup(key)?;
-        if position > 0 {
-            return self.hit_below(key, position, &entry, take);
-        }
+        let Some(entry) = self.local.lookup_first(key) else { return self.hit_next(key, take) };
         let taken = take(entry)?;
-        self.stats.hit(position);
+        self.stats.hit(0);
         Some(taken)
     }
 
-    fn hit_below<R>(
-        &self,
-        key: &str,
-        position: usize,
-        entry: &Entry,
-        take: impl FnOnce(Entry) -> Option<R>,
-    ) -> Option<R> {
+    fn hit_next<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
+        let (position, entry) = self.local.lookup_next(key)?;
         let taken = take(entry.clone())?;
-        self.promote_locally(key, position, entry);
+        self.promote_locally(key, position, &entry);
         self.stats.hit(position);
         Some(taken)
     }
@@ -63,7 +55,9 @@ impl Engine {
     pub(crate) async fn read(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
         check_key(key)?;
         if wanted.kind() == Kind::Lookup && self.is_local() {
-            return self.counted(Ok(None), &wanted);
+            // Nothing to wait for: what was not a hit is absent, or an object that has no bytes.
+            let found = self.local.lookup_first(key).map(|entry| Hit { entry, source: Source::Tier(0) });
+            return self.counted(Ok(found), &wanted);
         }
         loop {
             let lead = match self.local.join(key, wanted.kind()) {

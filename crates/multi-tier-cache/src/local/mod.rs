@@ -23,6 +23,8 @@ use crate::traits::InProcess;
 /// The in-process tiers of a stack. `T` is what a flight answers.
 pub(crate) struct Local<T: Clone> {
     stores: Vec<Store>,
+    /// The first tier of the stack, if it is in-process: what most lookups end with.
+    first: Option<Arc<dyn InProcess>>,
     /// How many tiers, from the top, are in-process: what a synchronous lookup covers.
     leading: usize,
     in_flight: Arc<InFlight<T>>,
@@ -42,16 +44,23 @@ impl<T: Clone> Local<T> {
     /// `stores` in ascending position.
     pub(crate) fn new(stores: Vec<Store>) -> Self {
         let leading = stores.iter().enumerate().take_while(|(place, store)| *place == store.position).count();
-        Self { stores, leading, in_flight: InFlight::new() }
+        let first = stores.first().filter(|_| leading > 0).map(|store| Arc::clone(&store.face));
+        Self { stores, first, leading, in_flight: InFlight::new() }
     }
 
-    /// The first live entry of the leading tiers, and where it was.
+    /// The live entry of the first tier, if that is in-process.
     #[inline]
-    pub(crate) fn lookup(&self, key: &str) -> Option<Placed> {
-        self.stores.iter().take(self.leading).find_map(|store| Some((store.position, store.face.lookup(key)?)))
+    pub(crate) fn lookup_first(&self, key: &str) -> Option<Entry> {
+        self.first.as_ref()?.lookup(key)
     }
 
-    /// How many tiers a [`lookup`](Self::lookup) covers.
+    /// The first live entry of the other leading tiers, and where it was.
+    pub(crate) fn lookup_next(&self, key: &str) -> Option<Placed> {
+        let next = self.stores.iter().take(self.leading).skip(1);
+        next.into_iter().find_map(|store| Some((store.position, store.face.lookup(key)?)))
+    }
+
+    /// How many tiers from the top are in-process.
     pub(crate) fn leading(&self) -> usize {
         self.leading
     }
