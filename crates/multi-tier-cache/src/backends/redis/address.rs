@@ -97,9 +97,13 @@ impl fmt::Debug for RedisAddress {
 
 /// `text` with the passwords of all URLs in it hidden.
 pub(crate) fn redact(text: &str) -> String {
-    text.split_inclusive(char::is_whitespace)
-        .map(|word| if word.contains("://") { redact_url(word) } else { word.to_owned() })
-        .collect()
+    let redact_word = |word: &str| {
+        // What follows a URL in a sentence is not its port.
+        let url = word.trim_end_matches(|end: char| end.is_whitespace() || matches!(end, ':' | ',' | ';' | ')'));
+        let rest = word.get(url.len()..).unwrap_or_default();
+        if url.contains("://") { format!("{}{rest}", redact_url(url)) } else { word.to_owned() }
+    };
+    text.split_inclusive(char::is_whitespace).map(redact_word).collect()
 }
 
 /// Hides what is, or in a malformed URL may be, a password: all between the first colon after the scheme and the
@@ -278,6 +282,7 @@ mod tests {
             redact("no answer from rediss://me:secret@host:1/2 (see http://docs)\n"),
             "no answer from rediss://me:***@host:1/2 (see http://docs)\n"
         );
+        assert_eq!(redact("at redis://127.0.0.1:6379: refused"), "at redis://127.0.0.1:6379: refused");
         assert_eq!(redact("redis://[::1]:6379 and redis://host:6379/1"), "redis://[::1]:6379 and redis://host:6379/1");
     }
 }
