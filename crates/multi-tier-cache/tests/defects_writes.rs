@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{Fault, NEW, OLD, Op, Scripted, When, assert_at_rest, ended, manager, start};
 use multi_tier_cache::backends::{DashMapCache, QuickCacheBackend};
-use multi_tier_cache::{CacheBackend, CacheError, CacheManager, CacheStrategy, L2CacheBackend};
+use multi_tier_cache::{CacheBackend, CacheError, CacheManager, CacheStrategy, CacheTier, L2CacheBackend};
 
 type Tier = Arc<dyn L2CacheBackend>;
 
@@ -220,6 +220,19 @@ async fn a_put_that_no_tier_takes_is_the_last_tiers_error() {
     l2.fail(Op::Set, Fault::Refusal);
     cache.set_with_strategy("k", NEW, CacheStrategy::ShortTerm).await.unwrap();
     l1.fail(Op::Set, Fault::Refusal);
+    let error = cache.set_with_strategy("k", NEW, CacheStrategy::ShortTerm).await.unwrap_err();
+    assert!(matches!(error, CacheError::BackendError(_)), "{error:?}");
+    assert_at_rest(&cache);
+}
+
+// 10. The same where L1's scale left a value no time at all: it did not take the value, and that counted as taken.
+#[tokio::test]
+async fn a_put_that_one_tier_leaves_out_and_the_other_refuses_is_an_error() {
+    let (l1, l2) = (quick(), Scripted::new("L2"));
+    let tiers = [(l1 as Tier, 1, 1e-12), (Arc::clone(&l2) as Tier, 2, 1.0)];
+    let tiers = tiers.map(|(backend, level, scale)| CacheTier::new(backend, level, level > 1, 1, scale));
+    let cache = CacheManager::new_with_tiers(tiers.into(), None).unwrap();
+    l2.fail_all(Fault::Outage);
     let error = cache.set_with_strategy("k", NEW, CacheStrategy::ShortTerm).await.unwrap_err();
     assert!(matches!(error, CacheError::BackendError(_)), "{error:?}");
     assert_at_rest(&cache);

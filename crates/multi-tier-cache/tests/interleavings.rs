@@ -1,655 +1,410 @@
-//! One interleaving a test: puts, removals, patterns, promotions and failing backends caught at their worst moment.
-#![allow(
-    clippy::pedantic,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
+//! Stories of two at once: a put, a removal, a pattern, a promotion or a user's own code, caught by the other at its
+//! worst moment. Timers run in virtual time, so no budget ends while a test holds a tier.
+#![cfg(feature = "test-util")]
+#![expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
+
+mod common;
+
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use multi_tier_cache::backends::QuickCacheBackend;
-use multi_tier_cache::entry::Entry;
-use multi_tier_cache::*;
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use common::gated::{Gate, Gated, Gates, now};
+use common::{Count, Fault, NEW, OLD, Op, PATIENCE, Scripted, When};
+use common::{assert_at_rest, ended, manager, manager_on, run_all, start};
+use multi_tier_cache::backends::{DashMapCache, QuickCacheBackend};
+use multi_tier_cache::testing::ManualClock;
+use multi_tier_cache::{CacheBackend, CacheError, CacheManager, CacheResult, CacheStrategy, CacheSystemBuilder};
+use multi_tier_cache::{InProcess, L2CacheBackend, TierConfig};
+use serde::{Deserialize, Serialize, Serializer};
+use tokio::runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
-/// One gate: the op that meets it says so and waits.
-struct Gate {
-    reached: Semaphore,
-    go: Semaphore,
-}
-impl Gate {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { reached: Semaphore::new(0), go: Semaphore::new(0) })
-    }
-    async fn meet(&self) {
-        self.reached.add_permits(1);
-        self.go.acquire().await.unwrap().forget();
-    }
-    async fn reached(&self) {
-        timeout(Duration::from_secs(3), self.reached.acquire()).await.expect("gate never reached").unwrap().forget();
-    }
-    fn open(&self) {
-        self.go.add_permits(1);
-    }
-}
+type Tier = Arc<dyn L2CacheBackend>;
 
-#[derive(Default)]
-struct Remote {
-    map: Mutex<HashMap<String, (Bytes, Option<Instant>)>>,
-    gates: Mutex<HashMap<&'static str, Arc<Gate>>>, // taken by the next op of that name
-    get_fails: AtomicBool,
-    set_panics: AtomicBool,
-    remove_panics: AtomicBool,
-    slow_reply: Mutex<Option<Duration>>,
-    late_set: Mutex<Option<Duration>>,
-    sets: AtomicUsize,
-    removes: AtomicUsize,
-    shared: OnceLock<Weak<Remote>>,
-}
-impl Remote {
-    fn new() -> Arc<Self> {
-        let a = Arc::new(Self::default());
-        let _ = a.shared.set(Arc::downgrade(&a));
-        a
-    }
-    fn gate(&self, op: &'static str) -> Arc<Gate> {
-        let g = Gate::new();
-        self.gates.lock().unwrap().insert(op, g.clone());
-        g
-    }
-    async fn pass(&self, op: &'static str) {
-        let g = self.gates.lock().unwrap().remove(op);
-        if let Some(g) = g {
-            g.meet().await
-        }
-    }
-    fn put(&self, k: &str, v: &'static str, ttl: Duration) {
-        self.map.lock().unwrap().insert(k.into(), (Bytes::from(v), Some(Instant::now() + ttl)));
-    }
-    fn peek(&self, k: &str) -> Option<Bytes> {
-        self.map.lock().unwrap().get(k).filter(|(_, e)| e.is_none_or(|e| e > Instant::now())).map(|(v, _)| v.clone())
-    }
-}
-impl CacheBackend for Remote {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<Bytes>> {
-        Box::pin(async move { self.get_with_ttl(key).await.map(|(v, _)| v) })
-    }
-    fn try_get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<Bytes>>> {
-        Box::pin(async move {
-            if self.get_fails.load(SeqCst) {
-                return Err(CacheError::BackendError(Failure::new("blip").retryable()));
-            }
-            Ok(self.get(key).await)
-        })
-    }
-    fn set_with_ttl<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move {
-            self.sets.fetch_add(1, SeqCst);
-            if self.set_panics.load(SeqCst) {
-                panic!("set panics")
-            }
-            self.pass("set").await;
-            let late = self.late_set.lock().unwrap().take();
-            if let Some(by) = late {
-                let (me, key) = (self.shared.get().unwrap().upgrade().unwrap(), key.to_owned());
-                // as a backend on spawn_blocking does: the work goes on when its future is dropped
-                let _ = tokio::spawn(async move {
-                    sleep(by).await;
-                    me.map.lock().unwrap().insert(key, (value, Some(Instant::now() + ttl)));
-                })
-                .await;
-                return Ok(());
-            }
-            self.map.lock().unwrap().insert(key.into(), (value, Some(Instant::now() + ttl)));
-            Ok(())
-        })
-    }
-    fn remove<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move {
-            self.removes.fetch_add(1, SeqCst);
-            self.pass("remove").await;
-            if self.remove_panics.load(SeqCst) {
-                panic!("remove panics")
-            }
-            self.map.lock().unwrap().remove(key);
-            Ok(())
-        })
-    }
-    fn remove_pattern<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move {
-            self.pass("pattern").await;
-            assert_eq!(pattern, "k*");
-            self.map.lock().unwrap().retain(|k, _| !k.starts_with('k'));
-            Ok(())
-        })
-    }
-    fn health_check(&self) -> BoxFuture<'_, bool> {
-        Box::pin(async { true })
-    }
-    fn name(&self) -> &'static str {
-        "User"
-    }
-}
-impl L2CacheBackend for Remote {
-    fn try_get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<(Bytes, Option<Duration>)>>> {
-        Box::pin(async move {
-            if self.get_fails.load(SeqCst) {
-                return Err(CacheError::BackendError(Failure::new("blip").retryable()));
-            }
-            Ok(self.get_with_ttl(key).await)
-        })
-    }
-    fn get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<(Bytes, Option<Duration>)>> {
-        Box::pin(async move {
-            let found = self.map.lock().unwrap().get(key).and_then(|(v, e)| {
-                let left = e.map(|e| e.saturating_duration_since(Instant::now()));
-                (left != Some(Duration::ZERO)).then(|| (v.clone(), left))
-            });
-            self.pass("get reply").await;
-            let slow = *self.slow_reply.lock().unwrap();
-            if let Some(by) = slow {
-                sleep(by).await
-            }
-            found
-        })
-    }
-}
+const KEEP: CacheStrategy = CacheStrategy::ShortTerm;
+
 fn quick() -> Arc<QuickCacheBackend> {
-    Arc::new(QuickCacheBackend::new(1000).unwrap())
-}
-fn tier(b: Arc<dyn L2CacheBackend>, level: usize) -> CacheTier {
-    CacheTier::new(b, level, level > 1, 1, 1.0)
-}
-fn manager(tiers: Vec<Arc<dyn L2CacheBackend>>) -> Arc<CacheManager> {
-    Arc::new(
-        CacheManager::new_with_tiers(tiers.into_iter().enumerate().map(|(i, b)| tier(b, i + 1)).collect(), None)
-            .unwrap(),
-    )
-}
-const MIN: CacheStrategy = CacheStrategy::ShortTerm;
-const LONG: Duration = Duration::from_secs(600);
-fn b(s: &'static str) -> Bytes {
-    Bytes::from_static(s.as_bytes())
+    Arc::new(QuickCacheBackend::new(1_000).unwrap())
 }
 
-#[tokio::test]
-async fn a_reader_after_a_put_gets_the_put_value_not_a_running_flights() {
-    let (l1, l2) = (Remote::new(), Remote::new());
-    l1.put("k", "v1", LONG);
-    l2.put("k", "v1", LONG);
-    let m = manager(vec![l1.clone(), l2.clone()]);
-    let set = l2.gate("set");
-    let put = tokio::spawn({
-        let m = m.clone();
-        async move { m.set_with_strategy("k", b("v2"), MIN).await }
-    });
-    set.reached().await;
-    let reply = l1.gate("get reply");
-    let r1 = tokio::spawn({
-        let m = m.clone();
-        async move { m.get("k").await }
-    });
-    reply.reached().await;
-    set.open();
-    put.await.unwrap().unwrap();
-    let r2 = tokio::spawn({
-        let m = m.clone();
-        async move { m.get("k").await }
-    });
-    sleep(Duration::from_millis(30)).await;
-    reply.open();
-    r1.await.unwrap().unwrap();
-    assert_eq!(r2.await.unwrap().unwrap(), Some(b("v2")));
+fn pair() -> (Arc<QuickCacheBackend>, Arc<Scripted>, Arc<CacheManager>) {
+    let (l1, l2) = (quick(), Scripted::new("L2"));
+    let cache = manager(vec![Arc::clone(&l1) as Tier, Arc::clone(&l2) as Tier]);
+    (l1, l2, cache)
 }
 
-#[tokio::test]
-async fn a_load_that_began_before_a_put_took_effect_does_not_replace_it() {
-    let l2 = Remote::new();
-    let m = manager(vec![quick(), l2.clone()]);
-    let set = l2.gate("set");
-    let put = tokio::spawn({
-        let m = m.clone();
-        async move { m.set_with_strategy("k", b("put"), MIN).await }
+async fn putting(cache: &Arc<CacheManager>) -> JoinHandle<CacheResult<()>> {
+    let cache = Arc::clone(cache);
+    start(async move { cache.set_with_strategy("k", NEW, KEEP).await }).await
+}
+
+async fn reading(cache: &Arc<CacheManager>) -> JoinHandle<CacheResult<Option<Bytes>>> {
+    let cache = Arc::clone(cache);
+    start(async move { cache.get("k").await }).await
+}
+
+async fn removing(cache: &Arc<CacheManager>) -> JoinHandle<CacheResult<()>> {
+    let cache = Arc::clone(cache);
+    start(async move { cache.invalidate("k").await }).await
+}
+
+async fn sweeping(cache: &Arc<CacheManager>) -> JoinHandle<CacheResult<()>> {
+    let cache = Arc::clone(cache);
+    start(async move { cache.invalidate_pattern("k*").await }).await
+}
+
+/// A caller whose computation ends with `value` when it is told to.
+async fn computing(
+    cache: &Arc<CacheManager>,
+    count: &Count,
+    value: Bytes,
+) -> (oneshot::Sender<()>, JoinHandle<CacheResult<Bytes>>) {
+    let (finish, finished) = oneshot::channel();
+    let (cache, count) = (Arc::clone(cache), count.clone());
+    let caller = start(async move {
+        let load = || async {
+            count.add();
+            let _ = finished.await;
+            Ok(value)
+        };
+        cache.get_or_compute_with("k", KEEP, load).await
     });
-    set.reached().await;
-    let loading = Gate::new();
-    let load = tokio::spawn({
-        let (m, g) = (m.clone(), loading.clone());
-        async move {
-            m.get_or_compute_with("k", MIN, || async {
-                g.meet().await;
-                Ok(b("loaded"))
-            })
-            .await
-        }
-    });
-    loading.reached().await;
-    set.open();
-    put.await.unwrap().unwrap();
-    assert_eq!(m.get("k").await.unwrap(), Some(b("put")));
-    loading.open();
-    load.await.unwrap().unwrap();
-    assert_eq!((m.get("k").await.unwrap(), l2.peek("k")), (Some(b("put")), Some(b("put"))));
+    (finish, caller.await)
 }
 
-#[tokio::test]
-async fn a_put_of_ttl_zero_leaves_nothing_in_l1() {
-    let l2 = Remote::new();
-    l2.put("k", "v1", LONG);
-    let m = manager(vec![quick(), l2.clone()]);
-    let remove = l2.gate("remove");
-    let put = tokio::spawn({
-        let m = m.clone();
-        async move { m.set_with_strategy("k", b("v2"), CacheStrategy::Custom(Duration::ZERO)).await }
-    });
-    remove.reached().await;
-    assert_eq!(m.get("k").await.unwrap(), Some(b("v1"))); // promotes
-    remove.open();
-    put.await.unwrap().unwrap();
-    assert_eq!(l2.peek("k"), None);
-    assert_eq!(m.get("k").await.unwrap(), None);
+// A put had replaced L2's value and not yet L1's when a reader found the old one in L1. Who asked after the put's Ok
+// joined that reader, and was given the old value.
+#[tokio::test(start_paused = true)]
+async fn who_reads_after_a_put_does_not_join_a_reader_from_before_its_end() {
+    let (l1, l2) = (Scripted::new("L1"), Scripted::new("L2"));
+    let cache = manager(vec![Arc::clone(&l1) as Tier, Arc::clone(&l2) as Tier]);
+    l1.plant("k", OLD);
+    l2.plant("k", OLD);
+    let mut storing = l2.hold(Op::Set, When::Before);
+    let put = putting(&cache).await;
+    storing.reached().await;
+    let mut answering = l1.hold(Op::Get, When::After);
+    let early = reading(&cache).await;
+    answering.reached().await;
+    storing.release();
+    ended(put).await.unwrap();
+    let late = reading(&cache).await;
+    answering.release();
+    assert_eq!(ended(early).await.unwrap(), Some(OLD), "it asked while the put was under way");
+    assert_eq!(ended(late).await.unwrap(), Some(NEW));
+    assert_at_rest(&cache);
 }
 
-#[tokio::test]
-async fn a_put_beside_a_pattern_is_read_by_its_writer() {
-    let l2 = Remote::new();
-    l2.put("k", "v1", LONG);
-    let m = manager(vec![quick(), l2.clone()]);
-    let set = l2.gate("set");
-    let put = tokio::spawn({
-        let m = m.clone();
-        async move { m.set_with_strategy("k", b("v2"), MIN).await }
-    });
-    set.reached().await;
-    let scan = l2.gate("pattern");
-    let pattern = tokio::spawn({
-        let m = m.clone();
-        async move { m.invalidate_pattern("k*").await }
-    });
-    sleep(Duration::from_millis(30)).await; // revoked, waits for the put's turn
-    assert_eq!(m.get("k").await.unwrap(), Some(b("v1"))); // promotes under the pattern's stamp
-    set.open();
-    put.await.unwrap().unwrap();
-    let seen = m.get("k").await.unwrap();
-    scan.open();
-    pattern.await.unwrap().unwrap();
-    assert_ne!(seen, Some(b("v1")));
+// A computation began after a put had revoked the key and before it reached L2. It ended last, and its value, read from
+// the source before the put, replaced what was put.
+#[tokio::test(start_paused = true)]
+async fn a_computation_begun_during_a_put_does_not_replace_what_was_put() {
+    let (_, l2, cache) = pair();
+    let mut storing = l2.hold(Op::Set, When::Before);
+    let put = putting(&cache).await;
+    storing.reached().await;
+    let (finish, computation) = computing(&cache, &Count::default(), OLD).await;
+    storing.release();
+    ended(put).await.unwrap();
+    assert_eq!(cache.get("k").await.unwrap(), Some(NEW));
+    finish.send(()).unwrap();
+    assert_eq!(ended(computation).await.unwrap(), OLD, "its own caller may have it");
+    assert_eq!((cache.get("k").await.unwrap(), l2.peek("k")), (Some(NEW), Some(NEW)));
+    assert_at_rest(&cache);
 }
 
-#[tokio::test]
-async fn nothing_is_left_in_l2_after_a_pattern() {
-    let (l2, l3) = (Remote::new(), Remote::new());
-    l3.put("k", "v1", LONG);
-    let m = manager(vec![quick(), l2.clone(), l3.clone()]);
-    let scan3 = l3.gate("pattern");
-    let pattern = tokio::spawn({
-        let m = m.clone();
-        async move { m.invalidate_pattern("k*").await }
-    });
-    scan3.reached().await;
-    let set2 = l2.gate("set");
-    let r = tokio::spawn({
-        let m = m.clone();
-        async move { m.get("k").await }
-    });
-    set2.reached().await; // read v1 from L3, on its way into L2
-    scan3.open();
-    sleep(Duration::from_millis(50)).await; // in vain: today the pattern is Ok by now
-    set2.open();
-    pattern.await.unwrap().unwrap();
-    r.await.unwrap().unwrap();
-    assert_eq!((l2.peek("k"), m.get("k").await.unwrap()), (None, None));
+// A pattern revoked the key and waited for a put under way; a reader promoted L2's old value in the meantime. The put
+// was Ok, and its writer read the old value from L1 until the pattern's scan had ended.
+#[tokio::test(start_paused = true)]
+async fn a_writer_reads_its_put_although_a_pattern_is_under_way() {
+    let (l1, l2, cache) = pair();
+    l2.plant("k", OLD);
+    let mut storing = l2.hold(Op::Set, When::Before);
+    let put = putting(&cache).await;
+    storing.reached().await;
+    let mut scanning = l2.hold(Op::Pattern, When::Before);
+    let pattern = sweeping(&cache).await;
+    assert_eq!(cache.get("k").await.unwrap(), Some(OLD), "nothing has changed yet");
+    assert_eq!(l1.get("k").await, Some(OLD), "promoted");
+    storing.release();
+    ended(put).await.unwrap();
+    assert_eq!(cache.get("k").await.unwrap(), Some(NEW));
+    scanning.reached().await;
+    scanning.release();
+    ended(pattern).await.unwrap();
+    assert_eq!((l1.get("k").await, l2.peek("k")), (None, None), "the pattern came last");
+    assert_at_rest(&cache);
 }
 
-/// An in-process store with a hook at `evict_where`.
-#[derive(Default)]
-struct Hooked {
-    map: Mutex<HashMap<String, Entry>>,
-    hook: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-impl InProcess for Hooked {
-    fn lookup(&self, key: &str) -> Option<Entry> {
-        self.map.lock().unwrap().get(key).cloned()
-    }
-    fn store(&self, key: &Arc<str>, entry: Entry) {
-        self.map.lock().unwrap().insert(key.to_string(), entry);
-    }
-    fn evict(&self, key: &str) {
-        self.map.lock().unwrap().remove(key);
-    }
-    fn evict_where(&self, matches: &dyn Fn(&str) -> bool) {
-        let hook = self.hook.lock().unwrap().take();
-        if let Some(hook) = hook {
-            hook()
-        }
-        self.map.lock().unwrap().retain(|k, _| !matches(k));
-    }
-}
-impl CacheBackend for Hooked {
-    fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<Bytes>> {
-        unreachable!()
-    }
-    fn set_with_ttl<'a>(&'a self, _: &'a str, _: Bytes, _: Duration) -> BoxFuture<'a, CacheResult<()>> {
-        unreachable!()
-    }
-    fn remove<'a>(&'a self, _: &'a str) -> BoxFuture<'a, CacheResult<()>> {
-        unreachable!()
-    }
-    fn health_check(&self) -> BoxFuture<'_, bool> {
-        unreachable!()
-    }
-    fn name(&self) -> &'static str {
-        "Hooked"
-    }
-    fn in_process(self: Arc<Self>) -> Option<Arc<dyn InProcess>> {
-        Some(self)
-    }
-}
-impl L2CacheBackend for Hooked {
-    fn get_with_ttl<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<(Bytes, Option<Duration>)>> {
-        unreachable!()
-    }
+// While a pattern scanned L3 a reader that had found the old value there was writing it into L2. L2 was scanned, then
+// written: the pattern was Ok, and the old value stayed.
+#[tokio::test(start_paused = true)]
+async fn a_pattern_waits_for_copies_on_their_way_into_a_tier_before_it_scans_that_tier() {
+    let (l2, l3) = (Scripted::new("L2"), Scripted::new("L3"));
+    let cache = manager(vec![quick() as Tier, Arc::clone(&l2) as Tier, Arc::clone(&l3) as Tier]);
+    l3.plant("k", OLD);
+    let mut scanning = l3.hold(Op::Pattern, When::Before);
+    let pattern = sweeping(&cache).await;
+    scanning.reached().await;
+    let mut storing = l2.hold(Op::Set, When::Before);
+    let reader = reading(&cache).await;
+    storing.reached().await;
+    scanning.release();
+    run_all().await;
+    assert!(!pattern.is_finished(), "the copy can still land in L2");
+    storing.release();
+    assert_eq!(ended(reader).await.unwrap(), Some(OLD), "it came before the pattern's end");
+    ended(pattern).await.unwrap();
+    assert_eq!((l2.peek("k"), l3.peek("k"), cache.get("k").await.unwrap()), (None, None, None));
+    assert_at_rest(&cache);
 }
 
-#[tokio::test]
-async fn nothing_is_left_in_l1_after_a_pattern_on_in_process_tiers() {
-    let (l1, l2) = (Arc::new(Hooked::default()), Arc::new(Hooked::default()));
-    let (in_condition, was_in_condition) = mpsc::channel::<()>();
-    let (pattern_done, is_pattern_done) = mpsc::channel::<()>();
-    let is_pattern_done = Mutex::new(is_pattern_done);
-    let s = CacheSystemBuilder::new()
-        .with_tier(l1.clone(), TierConfig::as_l1())
-        .with_tier(l2.clone(), TierConfig::as_l2())
-        .with_promotion_condition(move |_, _, _| {
-            let _ = in_condition.send(());
-            let _ = is_pattern_done.lock().unwrap().recv_timeout(Duration::from_millis(500));
-            true
-        })
-        .build()
-        .await
-        .unwrap();
-    let m = s.cache_manager;
-    m.set_with_strategy("k", b("v1"), MIN).await.unwrap();
-    l1.evict("k"); // L1 made room
-    let reader: Arc<Mutex<Option<std::thread::JoinHandle<()>>>> = Arc::default();
-    *l2.hook.lock().unwrap() = Some(Box::new({
-        let (m, reader) = (m.clone(), reader.clone());
-        move || {
-            // the pattern has passed the table of flights; now a reader hits L2 and promotes
-            *reader.lock().unwrap() = Some(std::thread::spawn(move || {
-                m.get("k").now_or_never();
-            }));
-            was_in_condition.recv_timeout(Duration::from_secs(2)).unwrap();
-        }
-    }));
-    m.invalidate_pattern("k*").await.unwrap();
-    let _ = pattern_done.send(());
-    reader.lock().unwrap().take().unwrap().join().unwrap();
-    assert_eq!(m.get("k").await.unwrap(), None);
+// A hit in L4 had been copied into L3 when a pattern refused the other copies: the one that was made was not counted.
+#[tokio::test(start_paused = true)]
+async fn a_promotion_that_is_stopped_half_way_counts_the_copies_it_made() {
+    let [l2, l3, l4] = ["L2", "L3", "L4"].map(Scripted::new);
+    let cache =
+        manager(vec![quick() as Tier, Arc::clone(&l2) as Tier, Arc::clone(&l3) as Tier, Arc::clone(&l4) as Tier]);
+    l4.plant("k", OLD);
+    let mut storing = l3.hold(Op::Set, When::Before);
+    let reader = reading(&cache).await;
+    storing.reached().await;
+    let pattern = sweeping(&cache).await;
+    storing.release();
+    assert_eq!(ended(reader).await.unwrap(), Some(OLD));
+    ended(pattern).await.unwrap();
+    assert_eq!((l3.calls(Op::Set), l2.calls(Op::Set)), (1, 0));
+    assert_eq!(cache.get_stats().promotions, 1);
+    assert_eq!((l3.peek("k"), cache.get("k").await.unwrap()), (None, None));
+    assert_at_rest(&cache);
 }
 
-#[tokio::test]
-async fn a_put_that_is_ok_is_not_followed_by_the_value_before_it() {
-    let l2 = Remote::new();
-    l2.put("k", "v1", LONG);
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.get_fails.store(true, SeqCst);
-    let l3 = m.get_or_compute_with("other", MIN, || async { Ok(b("x")) }).await; // one blip, on another key
-    assert!(l3.is_ok());
-    l2.get_fails.store(false, SeqCst);
-    let (sets, removes) = (l2.sets.load(SeqCst), l2.removes.load(SeqCst));
-    m.set_with_strategy("k", b("v2"), CacheStrategy::Custom(Duration::from_millis(100))).await.unwrap();
-    eprintln!("sets {} removes {}", l2.sets.load(SeqCst) - sets, l2.removes.load(SeqCst) - removes);
-    assert_eq!(m.get("k").await.unwrap(), Some(b("v2")));
-    sleep(Duration::from_millis(400)).await;
-    assert_ne!(m.get("k").await.unwrap(), Some(b("v1")));
+// The time left of L2's value was counted from the arrival of a slow answer: the copy in L1 outlived its source by the
+// way back.
+#[tokio::test(start_paused = true)]
+async fn a_promoted_copy_does_not_outlive_its_source_by_the_time_of_the_answer() {
+    let (time, l2) = (ManualClock::new(), Scripted::new("L2"));
+    let l1 = Arc::new(QuickCacheBackend::new(1_000).unwrap().with_clock(time.clock()));
+    let cache = manager_on(&time, vec![Arc::clone(&l1) as Tier, Arc::clone(&l2) as Tier]).await;
+    l2.plant_for("k", OLD, Duration::from_millis(700));
+    let mut answering = l2.hold(Op::Get, When::After);
+    let reader = reading(&cache).await;
+    answering.reached().await;
+    time.advance(Duration::from_millis(500));
+    answering.release();
+    assert_eq!(ended(reader).await.unwrap(), Some(OLD));
+    time.advance(Duration::from_millis(199));
+    assert_eq!(l1.get("k").await, Some(OLD));
+    time.advance(Duration::from_millis(1));
+    assert_eq!(l1.get("k").await, None, "700 ms after L2 was asked");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_panicking_set_costs_one_load() {
-    let l2 = Remote::new();
-    l2.set_panics.store(true, SeqCst);
-    let m = manager(vec![quick(), l2.clone()]);
-    let loads = Arc::new(AtomicUsize::new(0));
-    let mut set = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let (m, loads) = (m.clone(), loads.clone());
-        set.spawn(async move {
-            m.get_or_compute_with("k", MIN, || async {
-                loads.fetch_add(1, SeqCst);
-                sleep(Duration::from_millis(50)).await;
-                Ok(b("x"))
-            })
-            .await
-        });
+// L2's backend panicked while it removed a key. The panic ended the removal before its second drop, and what a reader
+// had promoted meanwhile stayed in L1.
+#[tokio::test(start_paused = true)]
+async fn a_removal_whose_tier_panics_still_drops_what_was_promoted_meanwhile() {
+    let (l1, l2, cache) = pair();
+    l2.plant("k", OLD);
+    l2.fail(Op::Remove, Fault::Panic);
+    let mut removing_below = l2.hold(Op::Remove, When::Before);
+    let removal = removing(&cache).await;
+    removing_below.reached().await;
+    assert_eq!(cache.get("k").await.unwrap(), Some(OLD));
+    assert_eq!(l1.get("k").await, Some(OLD), "promoted");
+    removing_below.release();
+    ended(removal).await.unwrap_err();
+    assert_eq!(l1.get("k").await, None);
+    assert_at_rest(&cache);
+}
+
+// L2's backend panicked while it stored a computed value. The flight went down with its leader, and each of those who
+// had waited for it computed anew, one after the other.
+#[tokio::test(start_paused = true)]
+async fn a_tier_that_panics_as_it_stores_costs_no_second_computation() {
+    let (_, l2, cache) = pair();
+    l2.fail(Op::Set, Fault::Panic);
+    let count = Count::default();
+    let (finish, first) = computing(&cache, &count, NEW).await;
+    let mut callers = vec![first];
+    for _ in 0..7 {
+        callers.push(computing(&cache, &count, OLD).await.1);
     }
-    while let Some(r) = set.join_next().await {
-        r.unwrap().unwrap();
+    finish.send(()).unwrap();
+    for caller in callers {
+        assert_eq!(ended(caller).await.unwrap(), NEW);
     }
-    assert_eq!(loads.load(SeqCst), 1);
+    assert_eq!((count.get(), l2.calls(Op::Set)), (1, 1));
+    assert_at_rest(&cache);
 }
 
+/// A cache of in-process tiers whose promotion condition is given the cache itself.
+fn deciding(
+    time: &ManualClock,
+    (l1, l2): (Tier, Tier),
+    condition: impl Fn(&CacheManager, &str) -> bool + Send + Sync + 'static,
+) -> Arc<CacheManager> {
+    let own = Arc::new(OnceLock::<Weak<CacheManager>>::new());
+    let known = Arc::clone(&own);
+    let builder = CacheSystemBuilder::new()
+        .with_clock(time.clock())
+        .with_tier(l1, TierConfig::as_l1())
+        .with_tier(l2, TierConfig::as_l2())
+        .with_promotion_condition(move |key, _, _| condition(&known.get().unwrap().upgrade().unwrap(), key));
+    let cache = now(builder.build()).unwrap().cache_manager;
+    own.set(Arc::downgrade(&cache)).unwrap();
+    cache
+}
+
+// A pattern had marked the keys in flight and not yet swept L2; a reader came, found the old value there, and was asking
+// the promotion condition until the pattern had ended. Then its copy went into L1, and stayed.
 #[test]
-fn a_runtime_without_timers_works() {
-    let m = manager(vec![quick(), Remote::new()]);
-    let a = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let got = a.block_on(
-        std::panic::AssertUnwindSafe(m.get_or_compute_with("k", MIN, || async { Ok(b("x")) })).catch_unwind(),
-    );
-    assert!(got.is_ok());
+fn a_reader_that_decides_on_a_promotion_while_a_pattern_sweeps_brings_nothing_back() {
+    let (sweep, sweeping, go_on_sweeping) = Gate::new();
+    let (decision, deciding_now, decide) = Gate::new();
+    let (l1, l2, decisions) = (quick(), Gated::new(Vec::new(), Some(sweep)), Gates::new(vec![Some(decision)]));
+    now(l2.set("k", OLD)).unwrap();
+    let cache = deciding(&ManualClock::new(), (Arc::clone(&l1) as Tier, l2), move |_, _| {
+        decisions.pass();
+        true
+    });
+    thread::scope(|scope| {
+        let removal = scope.spawn(|| now(cache.invalidate_pattern("k*")));
+        sweeping.recv_timeout(PATIENCE).unwrap();
+        let reader = scope.spawn(|| now(cache.get("k")));
+        deciding_now.recv_timeout(PATIENCE).unwrap();
+        go_on_sweeping.send(()).unwrap();
+        removal.join().unwrap().unwrap();
+        decide.send(()).unwrap();
+        assert_eq!(reader.join().unwrap().unwrap(), Some(OLD), "it came before the removal ended");
+    });
+    assert_eq!((now(l1.get("k")), now(cache.get("k")).unwrap()), (None, None));
 }
 
+// The promotion condition ran under the lock that changes of the key take: one that removed the key it was asked about
+// waited for itself for ever. And a removed key must not be promoted, whatever the condition answers.
 #[test]
-fn a_promotion_condition_may_use_the_cache() {
-    let (tx, rx) = mpsc::channel();
-    std::thread::spawn(move || {
-        static M: OnceLock<Arc<CacheManager>> = OnceLock::new();
-        let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let l1 = Arc::new(Hooked::default());
-        let s = rt
-            .block_on(
-                CacheSystemBuilder::new()
-                    .with_tier(l1.clone(), TierConfig::as_l1())
-                    .with_tier(Arc::new(DashMapCache::new()), TierConfig::as_l2())
-                    .with_promotion_condition(|key, _, _| {
-                        let _ = M.get().unwrap().invalidate(key).now_or_never();
-                        false
-                    })
-                    .build(),
-            )
-            .unwrap();
-        let _ = M.set(s.cache_manager.clone());
-        rt.block_on(async {
-            s.cache_manager.set_with_strategy("k", b("v"), MIN).await.unwrap();
-            l1.evict("k");
-            let _ = s.cache_manager.get("k").await;
+fn a_promotion_condition_may_remove_the_key_it_is_asked_about() {
+    for answer in [false, true] {
+        let (l1, l2) = (quick(), Arc::new(DashMapCache::new()));
+        now(l2.set("k", OLD)).unwrap();
+        let cache = deciding(&ManualClock::new(), (Arc::clone(&l1) as Tier, l2), move |cache, key| {
+            now(cache.invalidate(key)).unwrap();
+            answer
         });
-        tx.send(()).unwrap();
+        let (send, read) = channel();
+        let reader = Arc::clone(&cache);
+        thread::spawn(move || send.send(now(reader.get("k"))));
+        assert_eq!(read.recv_timeout(PATIENCE).unwrap().unwrap(), Some(OLD), "found before it was removed");
+        assert_eq!((now(l1.get("k")), now(cache.get("k")).unwrap()), (None, None), "{answer}");
+    }
+}
+
+// A promotion was being decided when the very same bytes were put again for less time. The copy was made all the same,
+// and L1 kept the value for the longer time that the first put had given it.
+#[test]
+fn a_promotion_does_not_undo_a_put_of_the_same_bytes_for_less_time() {
+    const LESS: Duration = Duration::from_millis(300);
+    let time = ManualClock::new();
+    let l1 = Arc::new(QuickCacheBackend::new(1_000).unwrap().with_clock(time.clock()));
+    let l2 = Arc::new(DashMapCache::new().with_clock(time.clock()));
+    let same = NEW;
+    let again = same.clone();
+    let cache = deciding(&time, (Arc::clone(&l1) as Tier, l2), move |cache, key| {
+        now(cache.set_with_strategy(key, again.clone(), CacheStrategy::Custom(LESS))).unwrap();
+        true
     });
-    assert!(rx.recv_timeout(Duration::from_secs(3)).is_ok(), "deadlock");
+    now(cache.set_with_strategy("k", same, CacheStrategy::LongTerm)).unwrap();
+    l1.evict("k"); // as if L1 had needed the room
+    assert_eq!(now(cache.get("k")).unwrap(), Some(NEW));
+    assert_eq!(now(l1.get("k")), Some(NEW), "put by the condition");
+    time.advance(LESS);
+    assert_eq!((now(l1.get("k")), now(cache.get("k")).unwrap()), (None, None));
 }
 
-static DM: OnceLock<Arc<CacheManager>> = OnceLock::new();
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Dropping(u8);
-impl Drop for Dropping {
-    fn drop(&mut self) {
-        let _ = DM.get().unwrap().invalidate("child-of-k").now_or_never();
-        let _ = DM.get().unwrap().invalidate("k").now_or_never();
+// A caller of the sharing verb hit bytes in L2 and put their decoded form in their place there, which then counted as a
+// change: its own promotion into L1 was refused, at every hit.
+#[test]
+fn decoding_a_hit_does_not_stop_its_promotion() {
+    let (l1, l2) = (quick(), Arc::new(DashMapCache::new()));
+    let cache = manager(vec![Arc::clone(&l1) as Tier, Arc::clone(&l2) as Tier]);
+    now(l2.set("k", Bytes::from_static(b"5"))).unwrap();
+    let load = || async { Ok(7_u8) };
+    assert_eq!(*now(cache.get_or_compute_shared("k", KEEP, load)).unwrap(), 5, "there is no need to compute");
+    assert_eq!((cache.get_stats().promotions, now(l1.get("k"))), (1, Some(Bytes::from_static(b"5"))));
+    assert_at_rest(&cache);
+}
+
+// A shared value that cannot be encoded was a hit for a caller who wants bytes, and there were none to give: an error
+// for as long as it stayed.
+#[test]
+fn a_shared_value_without_bytes_is_a_miss_for_a_caller_who_wants_bytes() {
+    let cache = manager(vec![quick() as Tier]);
+    let no_json_key = HashMap::from([((1_u8, 2_u8), 3_u8)]);
+    now(cache.get_or_compute_shared("k", KEEP, || async { Ok(no_json_key) })).unwrap();
+    let load = || async { Ok(NEW) };
+    assert_eq!(now(cache.get_or_compute_with("k", KEEP, load)).unwrap(), NEW);
+    assert_eq!(cache.get_stats().misses, 2);
+    assert_at_rest(&cache);
+}
+
+#[derive(Debug, Deserialize)]
+struct PanicsOnEncoding;
+
+impl Serialize for PanicsOnEncoding {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("a user's Serialize panics");
     }
 }
-#[tokio::test]
-async fn a_promoted_copy_does_not_outlive_its_source() {
-    let l2 = Remote::new();
-    l2.put("k", "v1", Duration::from_millis(700));
-    *l2.slow_reply.lock().unwrap() = Some(Duration::from_millis(500));
-    let m = manager(vec![quick(), l2.clone()]);
-    assert_eq!(m.get("k").await.unwrap(), Some(b("v1")));
-    sleep(Duration::from_millis(400)).await;
-    assert_eq!(l2.peek("k"), None);
-    *l2.slow_reply.lock().unwrap() = None;
-    assert_eq!(m.get("k").await.unwrap(), None);
+
+// A user's `Serialize` panicked, and the panic went through the cache into the caller.
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_users_serialize_is_an_error() {
+    let (_, l2, cache) = pair();
+    let load = || async { Ok(PanicsOnEncoding) };
+    let typed = cache.get_or_compute_typed("k", KEEP, load).await.unwrap_err();
+    let shared = cache.get_or_compute_shared("k", KEEP, load).await.unwrap_err();
+    for error in [typed, shared] {
+        assert!(matches!(error, CacheError::InternalError(_)), "{error:?}");
+    }
+    assert_eq!(l2.calls(Op::Set), 0);
+    assert_at_rest(&cache);
 }
 
-#[tokio::test]
-async fn the_second_local_drop_is_not_skipped_by_a_panic() {
-    let l2 = Remote::new();
-    l2.put("k", "v1", LONG);
-    l2.remove_panics.store(true, SeqCst);
-    let quick = quick();
-    let m = manager(vec![quick.clone(), l2.clone()]);
-    let remove = l2.gate("remove");
-    let inv = tokio::spawn({
-        let m = m.clone();
-        async move { m.invalidate("k").await }
+// The timer of a tier's budget panicked in a Tokio runtime that was built without time.
+#[test]
+fn a_cache_works_in_a_runtime_without_timers() {
+    let (l1, l2, cache) = pair();
+    let runtime = runtime::Builder::new_current_thread().build().unwrap();
+    let load = || async { Ok(NEW) };
+    assert_eq!(runtime.block_on(cache.get_or_compute_with("k", KEEP, load)).unwrap(), NEW);
+    assert_eq!((now(l1.get("k")), l2.peek("k")), (Some(NEW), Some(NEW)));
+    assert_at_rest(&cache);
+}
+
+struct Database;
+
+impl Database {
+    async fn load(&self, key: &str) -> CacheResult<Bytes> {
+        std::future::ready(Ok(Bytes::from(key.to_owned()))).await
+    }
+}
+
+// Loaders that borrow from their caller made the verbs' futures unfit for `tokio::spawn`. That this compiles is the test.
+#[tokio::test(start_paused = true)]
+async fn verbs_whose_loaders_borrow_can_be_spawned() {
+    let (_, _, cache) = pair();
+    let task = tokio::spawn(async move {
+        let (database, key) = (Database, String::from("k"));
+        let nested = || async { database.load(&key).await };
+        assert_eq!(cache.get_or_compute_with(&key, KEEP, nested).await.unwrap(), "k");
+        assert_eq!(cache.get_or_compute_with(&key, KEEP, || database.load(&key)).await.unwrap(), "k");
+        let shared = || async { database.load(&key).await.map(|bytes| bytes.to_vec()) };
+        assert_eq!(*cache.get_or_compute_shared(&key, KEEP, shared).await.unwrap(), b"k");
     });
-    remove.reached().await;
-    m.get("k").await.unwrap();
-    remove.open();
-    inv.await.unwrap().unwrap_err();
-    assert_eq!(quick.lookup("k").map(|e| e.bytes().unwrap()), None);
-}
-
-#[tokio::test]
-async fn a_value_without_bytes_is_a_miss_for_a_bytes_caller() {
-    let m = manager(vec![quick()]);
-    let map = || async { Ok(HashMap::from([((1u8, 2u8), 3u8)])) }; // JSON has no such key
-    m.get_or_compute_shared("k", MIN, map).await.unwrap();
-    assert_eq!(m.get_or_compute_with("k", MIN, || async { Ok(b("x")) }).await.unwrap(), b("x"));
-}
-
-#[derive(serde::Deserialize)]
-struct Bad;
-impl serde::Serialize for Bad {
-    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        panic!("serialize")
-    }
-}
-#[tokio::test]
-async fn a_panic_in_serialize_is_an_error() {
-    let m = manager(vec![quick(), Remote::new()]);
-    let typed =
-        std::panic::AssertUnwindSafe(m.get_or_compute_typed("a", MIN, || async { Ok(Bad) })).catch_unwind().await;
-    assert!(typed.is_ok());
-    let shared =
-        std::panic::AssertUnwindSafe(m.get_or_compute_shared("b", MIN, || async { Ok(Bad) })).catch_unwind().await;
-    assert!(shared.is_ok());
-}
-
-#[tokio::test]
-async fn partial_promotions_are_counted() {
-    // L4 hit; copies go to L3, then L2, then L1; an invalidation... here: revoked between the copies
-    let (l2, l3) = (Remote::new(), Remote::new());
-    let l4 = Remote::new();
-    l4.put("k", "v1", LONG);
-    let m = manager(vec![quick(), l2.clone(), l3.clone(), l4.clone()]);
-    let set3 = l3.gate("set");
-    let r = tokio::spawn({
-        let m = m.clone();
-        async move { m.get("k").await }
-    });
-    set3.reached().await;
-    let p = tokio::spawn({
-        let m = m.clone();
-        async move { m.invalidate_pattern("k*").await }
-    });
-    sleep(Duration::from_millis(30)).await;
-    set3.open();
-    r.await.unwrap().unwrap();
-    p.await.unwrap().unwrap();
-    assert_eq!(m.get_stats().promotions, 1, "one copy was made in L3");
-}
-
-// compile-time: spawnable with borrowed loaders
-struct Db;
-impl Db {
-    async fn load(&self, k: &str) -> CacheResult<Bytes> {
-        Ok(Bytes::from(k.to_owned()))
-    }
-}
-#[tokio::test]
-async fn spawnable() {
-    let m = manager(vec![quick(), Remote::new()]);
-    tokio::spawn(async move {
-        let (db, key) = (Db, String::from("k"));
-        m.get_or_compute_with(&key, MIN, || async { db.load(&key).await }).await.unwrap();
-        m.get_or_compute_with(&key, MIN, || db.load(&key)).await.unwrap();
-        m.get_or_compute_shared(&key, MIN, || async { db.load(&key).await.map(|b| b.to_vec()) }).await.unwrap();
-    })
-    .await
-    .unwrap();
-}
-
-struct Counting(Hooked, AtomicUsize);
-impl InProcess for Counting {
-    fn lookup(&self, key: &str) -> Option<Entry> {
-        self.1.fetch_add(1, SeqCst);
-        self.0.lookup(key)
-    }
-    fn store(&self, key: &Arc<str>, entry: Entry) {
-        self.0.store(key, entry)
-    }
-    fn evict(&self, key: &str) {
-        self.0.evict(key)
-    }
-    fn evict_where(&self, m: &dyn Fn(&str) -> bool) {
-        self.0.evict_where(m)
-    }
-}
-impl CacheBackend for Counting {
-    fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<Bytes>> {
-        unreachable!()
-    }
-    fn set_with_ttl<'a>(&'a self, _: &'a str, _: Bytes, _: Duration) -> BoxFuture<'a, CacheResult<()>> {
-        unreachable!()
-    }
-    fn remove<'a>(&'a self, _: &'a str) -> BoxFuture<'a, CacheResult<()>> {
-        unreachable!()
-    }
-    fn health_check(&self) -> BoxFuture<'_, bool> {
-        unreachable!()
-    }
-    fn name(&self) -> &'static str {
-        "Counting"
-    }
-    fn in_process(self: Arc<Self>) -> Option<Arc<dyn InProcess>> {
-        Some(self)
-    }
-}
-struct Bare(Bytes);
-impl CacheBackend for Bare {
-    fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<Bytes>> {
-        unreachable!()
-    }
-    fn try_get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, CacheResult<Option<Bytes>>> {
-        Box::pin(async { Ok(Some(self.0.clone())) })
-    }
-    fn set_with_ttl<'a>(&'a self, _: &'a str, _: Bytes, _: Duration) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async { Ok(()) })
-    }
-    fn remove<'a>(&'a self, _: &'a str) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async { Ok(()) })
-    }
-    fn health_check(&self) -> BoxFuture<'_, bool> {
-        unreachable!()
-    }
-    fn name(&self) -> &'static str {
-        "Bare"
-    }
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::BUDGETED
-    }
-}
-impl L2CacheBackend for Bare {
-    fn get_with_ttl<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<(Bytes, Option<Duration>)>> {
-        unreachable!()
-    }
+    ended(task).await;
 }

@@ -1,509 +1,376 @@
-//! What a tier could not be told to forget is not served, costs healthy keys nothing, and is made up for.
-#![allow(
-    clippy::pedantic,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-use bytes::Bytes;
+//! A tier that could not be told to forget a key owes its removal: the old value is not served, the removal is made up
+//! for, and keys that are not concerned pay nothing for it. Timers run in virtual time.
+#![cfg(feature = "test-util")]
+#![expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
+
+mod common;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Fault, Held, NEW, OLD, Op, Scripted, When, assert_at_rest, ended, manager, manager_on, run_all, start};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
-use multi_tier_cache::backends::{DashMapCache, QuickCacheBackend};
-use multi_tier_cache::traits::*;
-use multi_tier_cache::*;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use futures_util::future::join_all;
+use multi_tier_cache::backends::QuickCacheBackend;
+use multi_tier_cache::testing::ManualClock;
+use multi_tier_cache::{CacheManager, CacheStrategy, Capabilities, InProcess, L2CacheBackend, defaults};
+use tokio::runtime::{self, Runtime};
+use tokio::time::{Instant, sleep};
 
-struct Gate {
-    reached: Semaphore,
-    go: Semaphore,
-}
-impl Gate {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { reached: Semaphore::new(0), go: Semaphore::new(0) })
-    }
-    async fn meet(&self) {
-        self.reached.add_permits(1);
-        self.go.acquire().await.unwrap().forget();
-    }
-    async fn reached(&self) {
-        timeout(Duration::from_secs(3), self.reached.acquire()).await.expect("gate never reached").unwrap().forget();
-    }
-    fn open(&self) {
-        self.go.add_permits(1);
-    }
-}
-#[derive(Default)]
-struct R {
-    map: Mutex<HashMap<String, Bytes>>,
-    gates: Mutex<HashMap<&'static str, Arc<Gate>>>,
-    down: AtomicBool,
-    hang: AtomicBool,
-    budgeted: bool,
-    many_refuses: AtomicBool,
-    pattern_panics: AtomicBool,
-    remove_down: AtomicBool,
-    rtt_ms: AtomicU64,
-    pattern_ms: AtomicU64,
-    dead: Mutex<Option<&'static str>>,
-    patterns: AtomicUsize,
-    patterns_done: AtomicUsize,
-    removed: AtomicUsize,
-    gets: AtomicUsize,
-}
-fn blip() -> CacheError {
-    CacheError::BackendError(Failure::new("blip").retryable())
-}
-impl R {
-    fn gate(&self, op: &'static str) -> Arc<Gate> {
-        let g = Gate::new();
-        self.gates.lock().unwrap().insert(op, g.clone());
-        g
-    }
-    async fn pass(&self, op: &'static str) {
-        let g = self.gates.lock().unwrap().remove(op);
-        if let Some(g) = g {
-            g.meet().await
-        }
-    }
-    async fn enter(&self, key: &str) -> CacheResult<()> {
-        if self.hang.load(SeqCst) {
-            std::future::pending::<()>().await
-        }
-        if self.down.load(SeqCst) {
-            return Err(blip());
-        }
-        let ms = self.rtt_ms.load(SeqCst);
-        if ms > 0 {
-            sleep(Duration::from_millis(ms)).await
-        }
-        if self.dead.lock().unwrap().is_some_and(|p| key.starts_with(p)) {
-            return Err(blip());
-        }
-        Ok(())
-    }
-    fn put(&self, k: &str, v: &'static str) {
-        self.map.lock().unwrap().insert(k.into(), Bytes::from(v));
-    }
-    fn peek(&self, k: &str) -> Option<Bytes> {
-        self.map.lock().unwrap().get(k).cloned()
-    }
-}
+type Tier = Arc<dyn L2CacheBackend>;
 
-impl CacheBackend for R {
-    fn get<'a>(&'a self, k: &'a str) -> BoxFuture<'a, Option<Bytes>> {
-        Box::pin(async move { self.try_get(k).await.ok().flatten() })
-    }
-    fn try_get<'a>(&'a self, k: &'a str) -> BoxFuture<'a, CacheResult<Option<Bytes>>> {
-        Box::pin(async move {
-            self.gets.fetch_add(1, SeqCst);
-            self.enter(k).await?;
-            let f = self.peek(k);
-            self.pass("get reply").await;
-            Ok(f)
-        })
-    }
-    fn set_with_ttl<'a>(&'a self, k: &'a str, v: Bytes, _: Duration) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move {
-            self.enter(k).await?;
-            self.map.lock().unwrap().insert(k.into(), v);
-            Ok(())
-        })
-    }
-    fn remove<'a>(&'a self, k: &'a str) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move {
-            self.pass("remove").await;
-            self.enter(k).await?;
-            if self.remove_down.load(SeqCst) {
-                return Err(blip());
-            }
-            self.removed.fetch_add(1, SeqCst);
-            self.map.lock().unwrap().remove(k);
-            self.pass("remove reply").await;
-            Ok(())
-        })
-    }
-    fn remove_many<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move {
-            self.pass("many").await;
-            if self.many_refuses.load(SeqCst) {
-                return Err(CacheError::ConfigError("no".into()));
-            }
-            if self.budgeted {
-                // one round trip, as a driver does
-                let mut out = self.enter("").await;
-                for k in keys {
-                    if self.dead.lock().unwrap().is_some_and(|p| k.starts_with(p)) {
-                        out = Err(blip())
-                    } else if out.is_ok() {
-                        self.map.lock().unwrap().remove(*k);
-                    }
-                }
-                return out;
-            }
-            for k in keys {
-                self.remove(k).await?;
-            }
-            Ok(())
-        })
-    }
-    fn remove_pattern<'a>(&'a self, p: &'a str) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move {
-            self.patterns.fetch_add(1, SeqCst);
-            if self.pattern_panics.swap(false, SeqCst) {
-                panic!("pattern")
-            }
-            self.enter("").await?;
-            let ms = self.pattern_ms.load(SeqCst);
-            if ms > 0 {
-                sleep(Duration::from_millis(ms)).await
-            }
-            let p = p.trim_end_matches('*').to_owned();
-            self.map.lock().unwrap().retain(|k, _| !k.starts_with(&p));
-            self.patterns_done.fetch_add(1, SeqCst);
-            self.pass("pattern reply").await;
-            Ok(())
-        })
-    }
-    fn health_check(&self) -> BoxFuture<'_, bool> {
-        Box::pin(async { true })
-    }
-    fn name(&self) -> &'static str {
-        "User"
-    }
-    fn capabilities(&self) -> Capabilities {
-        if self.budgeted { Capabilities::BUDGETED } else { Capabilities::NONE }
-    }
-}
-impl L2CacheBackend for R {
-    fn try_get_with_ttl<'a>(&'a self, k: &'a str) -> BoxFuture<'a, CacheResult<Option<(Bytes, Option<Duration>)>>> {
-        Box::pin(async move { Ok(self.try_get(k).await?.map(|v| (v, None))) })
-    }
-    fn get_with_ttl<'a>(&'a self, k: &'a str) -> BoxFuture<'a, Option<(Bytes, Option<Duration>)>> {
-        Box::pin(async move { self.try_get_with_ttl(k).await.ok().flatten() })
-    }
-}
-fn r() -> Arc<R> {
-    Arc::default()
-}
-fn rb() -> Arc<R> {
-    Arc::new(R { budgeted: true, ..R::default() })
-}
+const KEEP: CacheStrategy = CacheStrategy::ShortTerm;
+const ROUND_TRIP: Duration = Duration::from_millis(20);
+
 fn quick() -> Arc<QuickCacheBackend> {
-    Arc::new(QuickCacheBackend::new(1000).unwrap())
-}
-fn tier(b: Arc<dyn L2CacheBackend>, level: usize) -> CacheTier {
-    CacheTier::new(b, level, level > 1, 1, 1.0)
-}
-fn manager(tiers: Vec<Arc<dyn L2CacheBackend>>) -> Arc<CacheManager> {
-    Arc::new(
-        CacheManager::new_with_tiers(tiers.into_iter().enumerate().map(|(i, b)| tier(b, i + 1)).collect(), None)
-            .unwrap(),
-    )
-}
-const MIN: CacheStrategy = CacheStrategy::ShortTerm;
-fn b(s: &'static str) -> Bytes {
-    Bytes::from_static(s.as_bytes())
-}
-async fn usable_within(m: &CacheManager, key: &str, by: Duration) -> bool {
-    let t = Instant::now();
-    while t.elapsed() < by {
-        if matches!(m.get(key).await, Ok(Some(_))) {
-            return true;
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    false
+    Arc::new(QuickCacheBackend::new(1_000).unwrap())
 }
 
-#[tokio::test]
-async fn five_hundred_debts_one_by_one_do_not_disable_a_healthy_tier() {
-    let l2 = r();
-    l2.put("other", "x");
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.down.store(true, SeqCst);
-    for n in 0..500 {
-        let _ = m.invalidate(&format!("k{n}")).await;
+/// A tier with a breaker, and the clock that the breaker goes by.
+async fn over_breaker() -> (ManualClock, Arc<QuickCacheBackend>, Arc<Scripted>, Arc<CacheManager>) {
+    let (time, l2) = (ManualClock::new(), Scripted::new("L2"));
+    let l1 = Arc::new(QuickCacheBackend::new(1_000).unwrap().with_clock(time.clock()));
+    let cache = manager_on(&time, vec![Arc::clone(&l1) as Tier, Arc::clone(&l2) as Tier]).await;
+    (time, l1, l2, cache)
+}
+
+/// A tier that keeps budgets of its own, as those with a driver do: it is never left alone.
+fn over_budgeted() -> (Arc<Scripted>, Arc<CacheManager>) {
+    over_capable_of(Capabilities::BUDGETED)
+}
+
+fn over_capable_of(capabilities: Capabilities) -> (Arc<Scripted>, Arc<CacheManager>) {
+    let l2 = Scripted::capable_of("L2", capabilities);
+    let cache = manager(vec![quick() as Tier, Arc::clone(&l2) as Tier]);
+    (l2, cache)
+}
+
+/// Lets a removal of `k` fail once, and keeps the background from making up for it while [`Held`] lives.
+async fn owing_k(l2: &Scripted, cache: &CacheManager) -> Held {
+    let making_up = l2.hold(Op::RemoveMany, When::Before);
+    l2.fail_times(Op::Remove, Fault::Outage, 1);
+    cache.invalidate("k").await.unwrap_err();
+    making_up
+}
+
+async fn owed(cache: &CacheManager) -> usize {
+    cache.health().await.iter().map(|tier| tier.owed_removals).sum()
+}
+
+/// Long enough for the background to try again after a failure.
+async fn a_while() {
+    sleep(2 * defaults::BREAKER_WINDOW).await;
+    run_all().await;
+}
+
+fn runtime() -> Runtime {
+    runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}
+
+// L2 had failed on another key and was left alone for a moment; a put in that moment passed it over and was Ok. When
+// L1's copy had gone, L2 answered with the value from before the put.
+#[tokio::test(start_paused = true)]
+async fn a_tier_that_a_put_passed_over_does_not_answer_with_the_value_before_it() {
+    let (time, l1, l2, cache) = over_breaker().await;
+    l2.plant("k", OLD);
+    l2.fail_times(Op::Get, Fault::Outage, 1);
+    cache.get("other").await.unwrap_err();
+    let _making_up = l2.hold(Op::RemoveMany, When::Before);
+    cache.set_with_strategy("k", NEW, KEEP).await.unwrap();
+    assert_eq!((l2.calls(Op::Set), l2.peek("k"), cache.get("k").await.unwrap()), (0, Some(OLD), Some(NEW)));
+    l1.evict("k"); // as if L1 had needed the room
+    cache.get("k").await.unwrap_err();
+    time.advance(defaults::BREAKER_WINDOW);
+    assert_eq!((cache.get("k").await.unwrap(), l2.peek("k")), (None, None));
+    assert_at_rest(&cache);
+}
+
+// After an outage with hundreds of failed removals everybody waited until they had all been made up for, one by one,
+// each at the price of a round trip.
+#[tokio::test(start_paused = true)]
+async fn hundreds_of_owed_keys_keep_nobody_else_waiting() {
+    const KEYS: u32 = 500;
+    let (time, _, l2, cache) = over_breaker().await;
+    l2.plant("other", OLD);
+    l2.fail_all(Fault::Outage);
+    for n in 0..KEYS {
+        l2.plant(&format!("k{n}"), OLD);
+        cache.invalidate(&format!("k{n}")).await.unwrap_err();
     }
-    l2.down.store(false, SeqCst);
-    l2.rtt_ms.store(3, SeqCst);
-    assert!(usable_within(&m, "other", Duration::from_secs(8)).await, "removals sent {}", l2.removed.load(SeqCst));
+    assert_eq!(owed(&cache).await, KEYS as usize);
+    l2.mend();
+    l2.slow_down(Op::Get, ROUND_TRIP);
+    l2.slow_down(Op::Remove, ROUND_TRIP);
+    time.advance(defaults::BREAKER_WINDOW);
+    let began = Instant::now();
+    assert_eq!(cache.get("other").await.unwrap(), Some(OLD));
+    assert!(began.elapsed() < 2 * ROUND_TRIP, "one round trip of its own, not {:?}", began.elapsed());
+    assert!(owed(&cache).await > 400, "still being made up for");
+
+    sleep((KEYS + 1) * 2 * ROUND_TRIP).await;
+    assert_eq!(owed(&cache).await, 0);
+    assert!((0..KEYS).all(|n| l2.peek(&format!("k{n}")).is_none()), "without a single reader");
+    assert_eq!(l2.peek("other"), Some(OLD));
+    assert_at_rest(&cache);
 }
-#[tokio::test]
-async fn a_slow_pattern_debt_does_not_disable_a_healthy_tier() {
-    let l2 = r();
-    l2.put("other", "x");
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.down.store(true, SeqCst);
-    m.invalidate_pattern("user:*").await.unwrap_err();
-    l2.down.store(false, SeqCst);
-    l2.pattern_ms.store(1500, SeqCst);
-    m.invalidate_pattern("user:*").await.unwrap(); // even the caller's own success does not settle it
-    assert!(
-        usable_within(&m, "other", Duration::from_secs(8)).await,
-        "patterns begun {}, done {}",
-        l2.patterns.load(SeqCst),
-        l2.patterns_done.load(SeqCst)
-    );
+
+// A pattern that takes longer than an operation may take could never be made up for: each attempt was cut off, and
+// nothing in the tier was read any more.
+#[tokio::test(start_paused = true)]
+async fn an_owed_pattern_that_takes_long_is_made_up_for_and_keeps_nobody_waiting() {
+    let (time, _, l2, cache) = over_breaker().await;
+    l2.plant("other", OLD);
+    l2.plant("user:1", OLD);
+    l2.fail_all(Fault::Outage);
+    cache.invalidate_pattern("user:*").await.unwrap_err();
+    l2.mend();
+    let long = defaults::TIER_BUDGET * 3 / 2;
+    l2.slow_down(Op::Pattern, long);
+    time.advance(defaults::BREAKER_WINDOW);
+    let began = Instant::now();
+    assert_eq!(cache.get("other").await.unwrap(), Some(OLD));
+    assert!(began.elapsed() < ROUND_TRIP, "{:?}", began.elapsed());
+    assert_eq!((owed(&cache).await, l2.peek("user:1")), (1, Some(OLD)));
+    sleep(long + 2 * defaults::BREAKER_WINDOW).await;
+    assert_eq!((owed(&cache).await, l2.peek("user:1")), (0, None));
+    assert_at_rest(&cache);
 }
-#[tokio::test]
-async fn loads_during_an_outage_do_not_disable_the_tier_for_ever() {
-    let l2 = rb();
-    l2.put("other", "x");
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.down.store(true, SeqCst);
-    for n in 0..=100_000 {
-        m.get_or_compute_with(&format!("k{n}"), MIN, || async { Ok(b("v")) }).await.unwrap();
+
+// The caller whose pattern had failed repeated it and was told Ok, but the tier was still held to owe it.
+#[tokio::test(start_paused = true)]
+async fn a_pattern_that_its_caller_repeats_is_settled() {
+    let (l2, cache) = over_budgeted();
+    l2.fail_times(Op::Pattern, Fault::Outage, 1);
+    cache.invalidate_pattern("user:*").await.unwrap_err();
+    let mut making_up = l2.hold(Op::Pattern, When::Before);
+    run_all().await;
+    making_up.reached().await;
+    assert_eq!(owed(&cache).await, 1);
+    cache.invalidate_pattern("user:*").await.unwrap();
+    assert_eq!(owed(&cache).await, 0);
+}
+
+// During an outage each computed value that L2 did not take was noted as owed. Afterwards the values that L2 still had
+// were removed, though nothing newer was known; and with enough keys nothing in L2 was read any more.
+#[tokio::test(start_paused = true)]
+async fn values_that_an_outage_kept_from_a_tier_are_not_owed() {
+    let (l2, cache) = over_budgeted();
+    let keys: Vec<String> = (0..100).map(|n| format!("k{n}")).collect();
+    l2.fail_all(Fault::Outage);
+    for key in &keys {
+        l2.plant(key, OLD);
+        assert_eq!(cache.get_or_compute_with(key, KEEP, || async { Ok(NEW) }).await.unwrap(), NEW);
     }
-    l2.down.store(false, SeqCst);
-    assert!(
-        usable_within(&m, "other", Duration::from_secs(3)).await,
-        "{:?} {:?}",
-        m.get("other").await,
-        m.health().await
-    );
+    assert_eq!(owed(&cache).await, 0);
+    l2.mend();
+    a_while().await;
+    l2.plant("other", OLD);
+    assert_eq!(cache.get("other").await.unwrap(), Some(OLD));
+    assert!(keys.iter().all(|key| l2.peek(key) == Some(OLD)));
+    assert_at_rest(&cache);
 }
-#[tokio::test]
-async fn loads_during_an_outage_do_not_delete_good_values_after_it() {
-    let l2 = rb();
-    for n in 0..100 {
-        l2.put(&format!("k{n}"), "v");
+
+// A hung tier costs one caller a window its budget. While it owed a removal it cost every caller that: each tried to
+// make up for it first.
+#[tokio::test(start_paused = true)]
+async fn a_hung_tier_that_owes_a_removal_costs_one_budget_a_window() {
+    let (time, _, l2, cache) = over_breaker().await;
+    l2.fail_all(Fault::Hang);
+    cache.set_with_strategy("owed", NEW, KEEP).await.unwrap();
+    for window in 0..5 {
+        time.advance(defaults::BREAKER_WINDOW);
+        let before = l2.calls(Op::Get);
+        let mut callers = Vec::new();
+        for n in 0..10 {
+            let (cache, key) = (Arc::clone(&cache), format!("{window}:{n}"));
+            let asked = Instant::now();
+            callers.push(start(async move { (cache.get(&key).await.is_err(), asked.elapsed()) }).await);
+        }
+        let mut delayed = 0;
+        for caller in callers {
+            let (failed, took) = ended(caller).await;
+            assert!(failed && took < defaults::TIER_BUDGET + ROUND_TRIP, "{took:?}");
+            delayed += usize::from(took > ROUND_TRIP);
+        }
+        assert_eq!((delayed, l2.calls(Op::Get) - before), (1, 1), "window {window}");
     }
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.down.store(true, SeqCst);
-    for n in 0..100 {
-        m.get_or_compute_with(&format!("k{n}"), MIN, || async { Ok(b("v")) }).await.unwrap();
+    assert_at_rest(&cache);
+}
+
+// One of a tier's servers was dead and owed a removal. Readers of the keys on its other servers took turns at making up
+// for it, so that fifty of them took fifty round trips.
+#[tokio::test(start_paused = true)]
+async fn one_dead_server_of_several_does_not_hold_up_the_keys_of_the_others() {
+    let (l2, cache) = over_budgeted();
+    l2.slow_down(Op::Get, ROUND_TRIP);
+    l2.slow_down(Op::Remove, ROUND_TRIP);
+    l2.fail_keys_from("dead", Fault::Outage);
+    cache.invalidate("dead1").await.unwrap_err();
+    let keys: Vec<String> = (0..50).map(|n| format!("ok{n}")).collect();
+    keys.iter().for_each(|key| l2.plant(key, OLD));
+    let began = Instant::now();
+    for value in join_all(keys.iter().map(|key| cache.get(key))).await {
+        assert_eq!(value.unwrap(), Some(OLD));
     }
-    l2.down.store(false, SeqCst);
-    let _ = m.get("other").await;
-    assert_eq!(l2.map.lock().unwrap().len(), 100);
+    assert!(began.elapsed() < 2 * ROUND_TRIP, "fifty at once take one round trip, not {:?}", began.elapsed());
+    assert_eq!(owed(&cache).await, 1);
+    assert_at_rest(&cache);
 }
-async fn slow_loads(debt: bool) -> (usize, usize) {
-    let l2 = r();
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.hang.store(true, SeqCst);
-    if debt {
-        m.set_with_strategy("debt", b("v"), MIN).await.unwrap();
-    } else {
-        let _ = m.get("nothing").await;
-    }
-    let end = Instant::now() + Duration::from_secs(5);
-    let callers = (0..10).map(|c| {
-        let m = m.clone();
-        tokio::spawn(async move {
-            let (mut slow, mut all, mut n) = (0, 0, 0);
-            while Instant::now() < end {
-                let t = Instant::now();
-                n += 1;
-                let _ = m.get(&format!("c{c}-{n}")).await;
-                all += 1;
-                if t.elapsed() > Duration::from_millis(300) {
-                    slow += 1
-                }
-                sleep(Duration::from_millis(20)).await;
-            }
-            (slow, all)
-        })
-    });
-    join_all(callers).await.into_iter().map(|r| r.unwrap()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+
+// An owed pattern was being made up for: its scan was over, its answer under way. A put came, and the same pattern
+// again, which failed. The answer of the first scan settled both, and what was put came back.
+#[tokio::test(start_paused = true)]
+async fn a_pattern_that_fails_while_an_older_one_is_made_up_for_is_owed() {
+    let (l2, cache) = over_budgeted();
+    l2.fail_times(Op::Pattern, Fault::Outage, 1);
+    cache.invalidate_pattern("k*").await.unwrap_err();
+    let mut answering = l2.hold(Op::Pattern, When::After);
+    run_all().await;
+    answering.reached().await;
+    cache.set_with_strategy("k", NEW, KEEP).await.unwrap();
+    l2.fail(Op::Pattern, Fault::Outage);
+    cache.invalidate_pattern("k*").await.unwrap_err();
+    answering.release();
+    run_all().await;
+    assert_eq!((owed(&cache).await, l2.peek("k")), (1, Some(NEW)), "the second removal is still to come");
+    assert_eq!((cache.get("k").await.unwrap(), l2.peek("k")), (None, None));
+    assert_at_rest(&cache);
 }
-#[tokio::test]
-async fn a_hung_tier_with_a_debt_costs_one_budget_a_window() {
-    let without = slow_loads(false).await;
-    let with = slow_loads(true).await;
-    eprintln!("slow, all: without a debt {without:?}, with one {with:?}");
-    assert!(with.0 <= without.0 * 2, "{with:?}");
+
+// A reader of an owed key removed it; the answer was under way when the key was put and removed again, and that removal
+// failed. The reader's answer settled the newer debt too, and what was put came back.
+#[tokio::test(start_paused = true)]
+async fn a_readers_removal_does_not_settle_one_that_failed_after_it() {
+    let (l2, cache) = over_budgeted();
+    l2.plant("k", OLD);
+    let _making_up = owing_k(&l2, &cache).await;
+    let mut answering = l2.hold(Op::Remove, When::After);
+    let early = Arc::clone(&cache);
+    let reader = start(async move { early.get("k").await }).await;
+    answering.reached().await;
+    cache.set_with_strategy("k", NEW, KEEP).await.unwrap();
+    l2.fail_times(Op::Remove, Fault::Outage, 1);
+    cache.invalidate("k").await.unwrap_err();
+    answering.release();
+    assert_eq!(ended(reader).await.unwrap(), None);
+    assert_eq!((owed(&cache).await, l2.peek("k")), (1, Some(NEW)), "the second removal is still to come");
+    assert_eq!((cache.get("k").await.unwrap(), l2.peek("k")), (None, None));
+    assert_eq!(owed(&cache).await, 0);
+    assert_at_rest(&cache);
 }
-#[tokio::test]
-async fn one_dead_server_of_several_does_not_serialise_the_others() {
-    let l2 = rb();
-    l2.rtt_ms.store(20, SeqCst);
-    for n in 0..50 {
-        l2.put(&format!("ok{n}"), "v");
-    }
-    let m = manager(vec![quick(), l2.clone()]);
-    *l2.dead.lock().unwrap() = Some("dead");
-    m.invalidate("dead1").await.unwrap_err();
-    let t = Instant::now();
-    join_all((0..50).map(|n| {
-        let m = m.clone();
-        async move { m.get(&format!("ok{n}")).await.unwrap() }
-    }))
-    .await;
-    eprintln!("50 concurrent gets of healthy keys at 20 ms a round trip: {:?}", t.elapsed());
-    assert!(t.elapsed() < Duration::from_millis(200));
+
+// A reader began to make up for an owed key and was not polled again, as in a `select!` that another branch won. It had
+// taken a lock with it, and every other reader of the tier waited.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_no_longer_polled_holds_up_no_other_key() {
+    let (l2, cache) = over_budgeted();
+    l2.plant("other", OLD);
+    let _making_up = owing_k(&l2, &cache).await;
+    let mut removing = l2.hold(Op::Remove, When::Before);
+    let mut stuck = pin!(cache.get("k"));
+    assert!(stuck.as_mut().now_or_never().is_none());
+    removing.reached().await;
+    let began = Instant::now();
+    assert_eq!(cache.get("other").await.unwrap(), Some(OLD));
+    assert!(began.elapsed() < ROUND_TRIP, "{:?}", began.elapsed());
+    removing.release();
+    assert_eq!(stuck.await.unwrap(), None);
+    assert_at_rest(&cache);
 }
-#[tokio::test]
-async fn a_pattern_that_failed_during_the_make_up_is_a_debt_of_its_own() {
-    let l2 = rb();
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.down.store(true, SeqCst);
-    m.invalidate_pattern("k*").await.unwrap_err();
-    l2.down.store(false, SeqCst);
-    let reply = l2.gate("pattern reply");
-    let maker = tokio::spawn({
-        let m = m.clone();
-        async move { m.get("other").await }
-    });
-    reply.reached().await; // the scan is over, its reply is under way
-    m.set_with_strategy("k", b("v2"), MIN).await.unwrap();
-    assert_eq!(l2.peek("k"), Some(b("v2")));
-    l2.down.store(true, SeqCst);
-    m.invalidate_pattern("k*").await.unwrap_err();
-    l2.down.store(false, SeqCst);
-    reply.open();
-    let _ = maker.await.unwrap();
-    assert_eq!(m.get("k").await.unwrap(), None);
-}
-#[tokio::test]
-async fn a_readers_removal_does_not_settle_a_newer_debt() {
-    let l2 = rb();
-    l2.put("k", "v1");
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.down.store(true, SeqCst);
-    m.invalidate("k").await.unwrap_err();
-    l2.down.store(false, SeqCst);
-    l2.many_refuses.store(true, SeqCst); // one bad key in the chunk
-    let reply = l2.gate("remove reply");
-    let reader = tokio::spawn({
-        let m = m.clone();
-        async move { m.get("k").await }
-    });
-    reply.reached().await;
-    m.set_with_strategy("k", b("v2"), MIN).await.unwrap();
-    l2.remove_down.store(true, SeqCst);
-    m.invalidate("k").await.unwrap_err();
-    l2.remove_down.store(false, SeqCst);
-    reply.open();
-    let _ = reader.await.unwrap();
-    assert_eq!(m.get("k").await.unwrap(), None);
-}
+
+// Outside Tokio a removal cannot go on when its caller drops it. Dropped while it waited for L3, it left the old value
+// in L2, to be promoted by the next reader.
 #[test]
-fn a_removal_dropped_outside_tokio_owes_every_tier_and_drops_locally() {
-    let (l1, l2, l3) = (quick(), rb(), rb());
-    l2.put("k", "v1");
-    l3.put("k", "v1");
-    let m = manager(vec![l1, l2.clone(), l3.clone()]);
-    let _gate = l3.gate("remove");
-    let mut inv = Box::pin(m.invalidate("k"));
-    assert!((&mut inv).now_or_never().is_none());
-    drop(inv);
-    let got = m.get("k").now_or_never();
-    assert!(!matches!(got, Some(Ok(Some(_)))), "{got:?}");
+fn a_removal_dropped_outside_tokio_is_owed_by_every_tier() {
+    let (l1, [l2, l3]) = (quick(), ["L2", "L3"].map(|name| Scripted::capable_of(name, Capabilities::BUDGETED)));
+    let cache = manager(vec![Arc::clone(&l1) as Tier, Arc::clone(&l2) as Tier, Arc::clone(&l3) as Tier]);
+    cache.set_with_strategy("k", OLD, KEEP).now_or_never().unwrap().unwrap();
+    let _removing = l3.hold(Op::Remove, When::Before);
+    let removal = cache.invalidate("k").now_or_never();
+    assert!(removal.is_none(), "dropped while it waits");
+    assert_eq!(InProcess::lookup(&*l1, "k").map(|entry| entry.bytes().unwrap()), None);
+    assert_eq!((l2.peek("k"), l3.peek("k")), (Some(OLD), Some(OLD)));
+    assert_eq!(cache.get("k").now_or_never().unwrap().unwrap(), None);
+    assert_eq!((l2.peek("k"), l3.peek("k")), (None, None), "made up for by the reader");
+    assert_at_rest(&cache);
 }
+
+// A removal by pattern whose caller had gone was under way in a task when its runtime shut down. The scan was never
+// made, and a later runtime read what should have gone.
 #[test]
-fn runtime_shutdown_keeps_the_debt_of_a_pattern() {
-    let l2 = rb();
-    l2.put("k", "v1");
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.pattern_ms.store(200, SeqCst);
-    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    rt.block_on(async {
-        let _ = timeout(Duration::from_millis(50), m.invalidate_pattern("k*")).await;
+fn a_pattern_whose_runtime_shuts_down_is_owed() {
+    let (l2, cache) = over_budgeted();
+    l2.plant("k", OLD);
+    let mut scanning = l2.hold(Op::Pattern, When::Before);
+    let first = runtime();
+    first.block_on(async {
+        let caller = Arc::clone(&cache);
+        let caller = start(async move { caller.invalidate_pattern("k*").await }).await;
+        scanning.reached().await;
+        caller.abort();
+        run_all().await;
     });
-    drop(rt);
-    l2.pattern_ms.store(0, SeqCst);
-    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    assert_eq!(rt.block_on(m.get("k")).ok().flatten(), None);
+    drop(first);
+    assert_eq!(l2.peek("k"), Some(OLD));
+    assert_eq!((runtime().block_on(cache.get("k")).unwrap(), l2.peek("k")), (None, None));
+    assert_at_rest(&cache);
 }
-#[tokio::test]
-async fn a_pattern_whose_backend_panicked_is_owed() {
-    let l2 = rb();
-    l2.put("k", "v1");
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.pattern_panics.store(true, SeqCst);
-    m.invalidate_pattern("k*").await.unwrap_err();
-    assert_eq!(m.get("k").await.ok().flatten(), None);
+
+// A backend panicked in the midst of a scan. The panic passed over the note of what was owed, and the old value was read.
+#[tokio::test(start_paused = true)]
+async fn a_pattern_whose_backend_panics_is_owed() {
+    let (l2, cache) = over_budgeted();
+    l2.plant("k", OLD);
+    l2.fail(Op::Pattern, Fault::Panic);
+    cache.invalidate_pattern("k*").await.unwrap_err();
+    a_while().await;
+    assert_eq!((owed(&cache).await, l2.peek("k")), (1, Some(OLD)));
+    assert_eq!((cache.get("k").await.unwrap(), l2.peek("k")), (None, None), "removed by its reader");
+    assert_at_rest(&cache);
 }
-#[tokio::test]
-async fn a_decoded_hit_below_is_promoted() {
-    let (l1, l2) = (quick(), Arc::new(DashMapCache::new()));
-    let m = manager(vec![l1.clone(), l2.clone()]);
-    m.set_with_strategy("k", Bytes::from_static(b"5"), MIN).await.unwrap();
-    InProcess::evict(&*l1, "k");
-    m.get_or_compute_shared("k", MIN, || async { Ok(7u8) }).await.unwrap();
-    assert_eq!(m.get_stats().promotions, 1);
+
+// A pattern was refused for good (say, the right to scan was withdrawn). What was owed after it was never made up for,
+// and keys that had nothing to do with it were not read.
+#[tokio::test(start_paused = true)]
+async fn a_pattern_that_is_refused_for_good_costs_other_keys_nothing() {
+    let (l2, cache) = over_budgeted();
+    for key in ["k", "other", "zz1"] {
+        l2.plant(key, OLD);
+    }
+    l2.fail_all(Fault::Outage);
+    cache.invalidate_pattern("zz*").await.unwrap_err();
+    cache.invalidate("k").await.unwrap_err();
+    l2.mend();
+    l2.fail(Op::Pattern, Fault::Refusal);
+    assert_eq!(cache.get("k").await.unwrap(), None);
+    assert_eq!(cache.get("other").await.unwrap(), Some(OLD));
+    a_while().await;
+    let scans = l2.calls(Op::Pattern);
+    assert_eq!((owed(&cache).await, l2.peek("k")), (1, None));
+    a_while().await;
+    assert_eq!(l2.calls(Op::Pattern), scans, "a refusal is not asked for again and again");
+    assert_eq!((cache.get("zz1").await.unwrap(), l2.peek("zz1")), (None, None), "removed by its reader");
+    assert_at_rest(&cache);
 }
-#[tokio::test]
-async fn a_get_that_is_not_polled_does_not_hold_up_others() {
-    let l2 = rb();
-    l2.put("ok", "x");
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.down.store(true, SeqCst);
-    m.invalidate("k").await.unwrap_err();
-    l2.down.store(false, SeqCst);
-    let gate = l2.gate("many");
-    let slow = m.get("a");
-    tokio::pin!(slow);
-    tokio::select! { biased; _ = &mut slow => {}, () = gate.reached() => {} }
-    gate.open();
-    let t = Instant::now();
-    let got = m.get("ok").await;
-    assert!(t.elapsed() < Duration::from_millis(500), "{:?} {got:?}", t.elapsed());
-}
-#[tokio::test]
-async fn same_bytes_other_deadline() {
-    static M: OnceLock<Arc<CacheManager>> = OnceLock::new();
-    static L1: OnceLock<Arc<QuickCacheBackend>> = OnceLock::new();
-    let l1 = quick();
-    let _ = L1.set(l1.clone());
-    let s = CacheSystemBuilder::new()
-        .with_tier(l1.clone(), TierConfig::as_l1())
-        .with_tier(Arc::new(DashMapCache::new()), TierConfig::as_l2())
-        .with_promotion_condition(|key, _, _| {
-            M.get()
-                .unwrap()
-                .set_with_strategy(key, b("1"), CacheStrategy::Custom(Duration::from_millis(300)))
-                .now_or_never()
-                .unwrap()
-                .unwrap();
-            true
-        })
-        .build()
-        .await
-        .unwrap();
-    let _ = M.set(s.cache_manager.clone());
-    s.cache_manager.set_with_strategy("k", b("1"), CacheStrategy::LongTerm).await.unwrap();
-    InProcess::evict(&*l1, "k");
-    s.cache_manager.get("k").await.unwrap();
-    sleep(Duration::from_millis(500)).await;
-    assert_eq!(InProcess::lookup(&*l1, "k").map(|e| e.bytes().unwrap()), None);
-}
-#[tokio::test]
-async fn ok_means_some_tier_took_it() {
-    let l2 = rb();
-    l2.down.store(true, SeqCst);
-    let m = CacheManager::new_with_tiers(
-        vec![CacheTier::new(quick(), 1, false, 1, 1e-12), CacheTier::new(l2.clone(), 2, true, 1, 1.0)],
-        None,
-    )
-    .unwrap();
-    assert!(m.set_with_strategy("k", b("v"), MIN).await.is_err());
-}
-#[tokio::test]
-async fn one_refused_key_leaves_no_cost_on_others() {
-    // a nonretryable pattern debt blocks the key debts behind it
-    let l2 = rb();
-    l2.put("k", "v1");
-    let m = manager(vec![quick(), l2.clone()]);
-    l2.down.store(true, SeqCst);
-    m.invalidate_pattern("zz*").await.unwrap_err();
-    m.invalidate("k").await.unwrap_err();
-    l2.down.store(false, SeqCst);
-    let n = l2.patterns.load(SeqCst);
-    for _ in 0..5 {
-        l2.pattern_panics.store(true, SeqCst);
-        let _ = m.get("other").await;
-    } // e.g. NOPERM on SCAN, for good
-    l2.pattern_panics.store(true, SeqCst);
-    assert!(
-        m.get("k").await.is_ok(),
-        "a healthy server, an owed key, and still refused; {} scans",
-        l2.patterns.load(SeqCst) - n
-    );
+
+// One key that a tier refuses to remove was in one batch with others: the batch failed as often as it was tried, and
+// none of them was made up for.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_refused_for_good_does_not_keep_its_batch_owed() {
+    let (l2, cache) = over_capable_of(Capabilities::BUDGETED.and(Capabilities::BATCH));
+    let others = ["k1", "k2", "k3"];
+    l2.fail_all(Fault::Outage);
+    for key in ["bad", "k1", "k2", "k3"] {
+        l2.plant(key, OLD);
+        cache.invalidate(key).await.unwrap_err();
+    }
+    l2.mend();
+    l2.fail_keys_from("bad", Fault::Refusal);
+    a_while().await;
+    assert_eq!((owed(&cache).await, l2.peek("bad")), (1, Some(OLD)));
+    assert!(others.iter().all(|key| l2.peek(key).is_none()));
+    cache.get("bad").await.unwrap_err();
+    assert_eq!(cache.get("k1").await.unwrap(), None);
+    assert_at_rest(&cache);
 }

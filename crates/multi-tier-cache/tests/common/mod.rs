@@ -1,5 +1,8 @@
-//! A backend that does as it is told: it counts and writes down its calls, holds them until released, fails, or hangs.
+//! A backend that does as it is told: it counts and writes down its calls, holds them until released, takes its time,
+//! fails, panics, or hangs.
 #![allow(dead_code, clippy::unwrap_used, missing_docs, reason = "each test file uses its part; a test may panic")]
+
+pub(crate) mod gated;
 
 use std::collections::HashMap;
 use std::future::{Future, pending};
@@ -10,12 +13,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use multi_tier_cache::error::Failure;
-use multi_tier_cache::traits::{CacheBackend, L2CacheBackend};
+#[cfg(feature = "test-util")]
+use multi_tier_cache::testing::ManualClock;
+use multi_tier_cache::traits::{CacheBackend, Capabilities, L2CacheBackend};
 use multi_tier_cache::{CacheError, CacheManager, CacheResult, CacheTier};
+#[cfg(feature = "test-util")]
+use multi_tier_cache::{CacheSystemBuilder, TierConfig};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Longer than anything here takes; a test that waits for it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,9 +38,13 @@ pub(crate) enum Op {
     Get,
     Set,
     Remove,
+    /// Removes its keys one after the other, each a [`Remove`](Self::Remove) too.
+    RemoveMany,
     Pattern,
     Health,
 }
+
+const OPS: [Op; 6] = [Op::Get, Op::Set, Op::Remove, Op::RemoveMany, Op::Pattern, Op::Health];
 
 /// Where a call is held: before it takes effect, or between its effect and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,16 +61,36 @@ pub(crate) enum Fault {
     Outage,
     /// No answer, ever.
     Hang,
+    /// A defect of the backend.
+    Panic,
+}
+
+/// What meets a fault.
+#[derive(Debug, Clone, Copy)]
+enum Failing {
+    Op(Op),
+    KeysFrom(&'static str),
+}
+
+impl Failing {
+    fn concerns(self, op: Op, key: &str) -> bool {
+        match self {
+            Self::Op(failing) => failing == op,
+            Self::KeysFrom(prefix) => key.starts_with(prefix),
+        }
+    }
 }
 
 /// A store that is awaited, as a user would write one.
 pub(crate) struct Scripted {
     name: &'static str,
+    capabilities: Capabilities,
     matches_patterns: bool,
     journal: Journal,
     values: Mutex<HashMap<String, (Bytes, Duration)>>,
     holds: Mutex<Vec<Hold>>,
-    faults: Mutex<Vec<(Op, Fault, usize)>>,
+    faults: Mutex<Vec<(Failing, Fault, usize)>>,
+    delays: Mutex<Vec<(Op, Duration)>>,
     calls: Mutex<Vec<Op>>,
 }
 
@@ -96,6 +127,11 @@ impl Scripted {
         Arc::new(Self::build(name, journal, true))
     }
 
+    /// One that says it can do all this.
+    pub(crate) fn capable_of(name: &'static str, capabilities: Capabilities) -> Arc<Self> {
+        Arc::new(Self { capabilities, ..Self::build(name, &Journal::default(), true) })
+    }
+
     pub(crate) fn without_patterns(name: &'static str) -> Arc<Self> {
         Arc::new(Self::build(name, &Journal::default(), false))
     }
@@ -103,11 +139,13 @@ impl Scripted {
     fn build(name: &'static str, journal: &Journal, matches_patterns: bool) -> Self {
         Self {
             name,
+            capabilities: Capabilities::NONE,
             matches_patterns,
             journal: Arc::clone(journal),
             values: Mutex::default(),
             holds: Mutex::default(),
             faults: Mutex::default(),
+            delays: Mutex::default(),
             calls: Mutex::default(),
         }
     }
@@ -149,25 +187,39 @@ impl Scripted {
     }
 
     pub(crate) fn fail_times(&self, op: Op, fault: Fault, times: usize) {
-        self.faults.lock().push((op, fault, times));
+        self.faults.lock().push((Failing::Op(op), fault, times));
     }
 
     pub(crate) fn fail_all(&self, fault: Fault) {
-        for op in [Op::Get, Op::Set, Op::Remove, Op::Pattern, Op::Health] {
+        for op in OPS {
             self.fail(op, fault);
         }
+    }
+
+    /// Lets every call for a key that begins with `prefix` fail: one bad server, or one bad key, of many.
+    pub(crate) fn fail_keys_from(&self, prefix: &'static str, fault: Fault) {
+        self.faults.lock().push((Failing::KeysFrom(prefix), fault, usize::MAX));
     }
 
     pub(crate) fn mend(&self) {
         self.faults.lock().clear();
     }
 
-    async fn begin(&self, op: Op) -> CacheResult<()> {
+    /// Lets every call of `op` take this long before it has its effect.
+    pub(crate) fn slow_down(&self, op: Op, by: Duration) {
+        self.delays.lock().push((op, by));
+    }
+
+    async fn begin(&self, op: Op, key: &str) -> CacheResult<()> {
         self.calls.lock().push(op);
+        let delay = self.delays.lock().iter().find(|(slow, _)| *slow == op).map(|(_, by)| *by);
+        if let Some(by) = delay {
+            sleep(by).await;
+        }
         self.pass(op, When::Before).await;
         let fault = {
             let mut faults = self.faults.lock();
-            let fault = faults.iter_mut().find(|(failing, _, times)| *failing == op && *times > 0);
+            let fault = faults.iter_mut().find(|(failing, _, times)| failing.concerns(op, key) && *times > 0);
             fault.map(|(_, fault, times)| {
                 *times -= 1;
                 *fault
@@ -178,6 +230,7 @@ impl Scripted {
             Some(Fault::Refusal) => Err(CacheError::BackendError("refused as scripted".into())),
             Some(Fault::Outage) => Err(CacheError::BackendError(Failure::new("away as scripted").retryable())),
             Some(Fault::Hang) => pending().await,
+            Some(Fault::Panic) => panic!("{} panics as scripted", self.name),
         }
     }
 
@@ -197,7 +250,7 @@ impl Scripted {
     }
 
     async fn read(&self, key: &str) -> CacheResult<Option<(Bytes, Option<Duration>)>> {
-        self.begin(Op::Get).await?;
+        self.begin(Op::Get, key).await?;
         let found = self.values.lock().get(key).map(|(value, ttl)| (value.clone(), Some(*ttl)));
         self.pass(Op::Get, When::After).await;
         Ok(found)
@@ -211,7 +264,7 @@ impl CacheBackend for Scripted {
 
     fn set_with_ttl<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>> {
         Box::pin(async move {
-            self.begin(Op::Set).await?;
+            self.begin(Op::Set, key).await?;
             self.plant_for(key, value, ttl);
             self.note(&format!("set {key}"));
             self.pass(Op::Set, When::After).await;
@@ -221,7 +274,7 @@ impl CacheBackend for Scripted {
 
     fn remove<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<()>> {
         Box::pin(async move {
-            self.begin(Op::Remove).await?;
+            self.begin(Op::Remove, key).await?;
             self.values.lock().remove(key);
             self.note(&format!("remove {key}"));
             self.pass(Op::Remove, When::After).await;
@@ -229,8 +282,18 @@ impl CacheBackend for Scripted {
         })
     }
 
+    fn remove_many<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<()>> {
+        Box::pin(async move {
+            self.begin(Op::RemoveMany, "").await?;
+            for key in keys {
+                self.remove(key).await?;
+            }
+            Ok(())
+        })
+    }
+
     fn health_check(&self) -> BoxFuture<'_, bool> {
-        Box::pin(async move { self.begin(Op::Health).await.is_ok() })
+        Box::pin(async move { self.begin(Op::Health, "").await.is_ok() })
     }
 
     fn name(&self) -> &'static str {
@@ -242,13 +305,17 @@ impl CacheBackend for Scripted {
             if !self.matches_patterns {
                 return Err(CacheError::unsupported(self.name, "remove_pattern"));
             }
-            self.begin(Op::Pattern).await?;
+            self.begin(Op::Pattern, "").await?;
             let glob = multi_tier_cache::backends::glob::Glob::new(pattern);
             self.values.lock().retain(|key, _| !glob.matches(key));
             self.note(&format!("remove_pattern {pattern}"));
             self.pass(Op::Pattern, When::After).await;
             Ok(())
         })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
     }
 
     fn try_get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<Bytes>>> {
@@ -270,6 +337,15 @@ impl L2CacheBackend for Scripted {
 pub(crate) fn manager(tiers: Vec<Arc<dyn L2CacheBackend>>) -> Arc<CacheManager> {
     let tiers = tiers.into_iter().zip(1..).map(|(backend, level)| CacheTier::new(backend, level, true, 1, 1.0));
     Arc::new(CacheManager::new_with_tiers(tiers.collect(), None).unwrap())
+}
+
+/// The same by the test's own clock, which in-process tiers need to be given too.
+#[cfg(feature = "test-util")]
+pub(crate) async fn manager_on(time: &ManualClock, tiers: Vec<Arc<dyn L2CacheBackend>>) -> Arc<CacheManager> {
+    let builder = CacheSystemBuilder::new().with_clock(time.clock());
+    let config = |level| TierConfig::new(level).with_promotion_frequency(1);
+    let stack = |builder: CacheSystemBuilder, (backend, level)| builder.with_tier(backend, config(level));
+    tiers.into_iter().zip(1..).fold(builder, stack).build().await.unwrap().cache_manager
 }
 
 /// Starts `work` and lets it run until it waits for something the test holds. For single-threaded tests.
