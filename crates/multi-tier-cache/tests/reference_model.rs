@@ -1,4 +1,5 @@
 //! Random operations on one to four tiers against a plain map of values and deadlines, with a clock moved by hand.
+#![cfg(feature = "test-util")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::collections::HashMap;
