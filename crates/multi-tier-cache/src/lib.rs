@@ -62,6 +62,7 @@ mod breaker;
 pub mod builder;
 pub mod cache_manager;
 pub mod clock;
+mod coordinator;
 pub mod defaults;
 mod engine;
 pub mod entry;
@@ -78,6 +79,7 @@ mod system;
 #[cfg(feature = "test-util")]
 pub mod testing;
 pub mod traits;
+mod wire;
 
 pub use std::sync::Arc;
 
@@ -92,6 +94,7 @@ pub use backends::{L1Cache, MokaCache, MokaCacheConfig};
 pub use backends::{L2Cache, RedisCache};
 pub use builder::CacheSystemBuilder;
 pub use cache_manager::{CacheManager, CacheManagerStats, CacheStrategy, CacheTier, TierConfig, TierHealth, TierStats};
+pub use coordinator::Position;
 pub use error::{CacheError, CacheResult, Failure};
 pub use invalidation::{InvalidationConfig, InvalidationMessage, InvalidationStats};
 #[cfg(feature = "redis")]

@@ -1,0 +1,1 @@
+//! A coordinator inside the process: for tests and for several caches of one process.

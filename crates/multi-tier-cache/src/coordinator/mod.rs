@@ -1,0 +1,75 @@
+//! The coordinator: the nearest shared tier that fills only under a lease, and keeps the log of invalidations.
+//!
+//! It decides two things for a whole fleet of instances: whether a value that was loaded may still be stored, and in
+//! which order invalidations happened. Everything else (who drops what, who waits for whom) is decided by each
+//! instance from its answers. `PROTOCOL.md` gives keys, scripts and fields; there are two implementations of this
+//! trait with one contract suite: [`memory`] and, in a server, [`redis`].
+
+pub(crate) mod memory;
+pub(crate) mod message;
+mod position;
+mod types;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+pub use position::Position;
+pub(crate) use types::{
+    Acquire, Acquired, AtLeast, Change, Fence, Fill, Grant, Record, Recorded, Revocation, Tag, TagTokens, Tail, Token,
+};
+
+use crate::error::CacheResult;
+
+/// What [`Coordinator::listen`] gives: the payload of every message from then on; it ends when messages may be lost.
+pub(crate) type Messages = BoxStream<'static, Vec<u8>>;
+
+/// Leases, conditional fills and the log. Every method is one round trip, may run concurrently, and may be dropped at
+/// any await (it then may or may not take effect).
+pub(crate) trait Coordinator: Send + Sync {
+    /// Takes the lease on a key for one load, unless a value is there or another load holds it.
+    fn acquire<'a>(&'a self, ask: Acquire<'a>) -> BoxFuture<'a, CacheResult<Acquired>>;
+
+    /// Stores what a load made, if its lease still holds and neither the fence nor a tag moved since it was granted;
+    /// the lease ends. True if it was stored.
+    fn fill<'a>(&'a self, fill: Fill<'a>) -> BoxFuture<'a, CacheResult<bool>>;
+
+    /// Ends a lease without a value, if it is still held under this token.
+    fn release<'a>(&'a self, key: &'a str, token: Token) -> BoxFuture<'a, CacheResult<()>>;
+
+    /// Stores a value whatever was there, ending any lease: a put that no other instance has to hear of.
+    fn replace<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>>;
+
+    /// Carries out a change: values and leases go first, then tombstones, then the log entry, then the message.
+    /// Answers the place of the entry in the log, or where the log stands if nothing was to be logged.
+    fn revoke<'a>(&'a self, revocation: Revocation<'a>) -> BoxFuture<'a, CacheResult<Position>>;
+
+    /// Moves the fence of the whole namespace: every lease granted so far is refused its fill. `closed_below` is how
+    /// long nothing is to be read from the tiers below.
+    fn fence(&self, closed_below: Duration) -> BoxFuture<'_, CacheResult<()>>;
+
+    /// Whether the tiers below may be read for `key` (no tombstone).
+    fn open_below<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<bool>>;
+
+    /// Where the log stands. With `forked`, begins a new epoch if it still stands there: the history that this
+    /// position belongs to has lost entries.
+    fn poll(&self, forked: Option<Position>) -> BoxFuture<'_, CacheResult<Tail>>;
+
+    /// Up to `count` entries of the log after `seq`, oldest first.
+    fn read_log(&self, seq: u64, count: usize) -> BoxFuture<'_, CacheResult<Vec<Record>>>;
+
+    /// The tokens of tags, in their order.
+    fn tag_tokens<'a>(&'a self, tags: &'a [Tag]) -> BoxFuture<'a, CacheResult<TagTokens>>;
+
+    /// The value of `key`, if the log's history contains `position`.
+    fn read_at_least<'a>(&'a self, key: &'a str, position: Position) -> BoxFuture<'a, CacheResult<AtLeast>>;
+
+    /// Subscribes to the messages.
+    fn listen(&self) -> BoxFuture<'_, CacheResult<Messages>>;
+}
+
+/// A coordinator shared by the parts of an instance.
+pub(crate) type SharedCoordinator = Arc<dyn Coordinator>;

@@ -1,0 +1,3 @@
+//! Formats of what is stored in shared tiers.
+
+pub(crate) mod tagged;
