@@ -10,12 +10,12 @@ use crate::backends::QuickCacheBackend;
 use crate::backends::{L1Cache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 use crate::backends::{L2Cache, RedisCache, RedisConfig};
-use crate::cache_manager::{CacheManager, CacheTier, TierConfig};
+use crate::cache_manager::{BusChoice, CacheManager, CacheTier, Joining, TierConfig};
 use crate::clock::Clock;
 use crate::defaults;
 use crate::engine::Options;
 use crate::error::CacheResult;
-use crate::invalidation::InvalidationConfig;
+use crate::invalidation::{CoherenceConfig, InvalidationConfig};
 use crate::policy::PromotionCondition;
 #[cfg(feature = "redis")]
 use crate::redis_streams::RedisStreams;
@@ -56,7 +56,9 @@ pub struct CacheSystemBuilder {
     streams: Option<Arc<dyn StreamingBackend>>,
     #[cfg(feature = "redis")]
     redis: RedisConfig,
+    bus: Option<InvalidationConfig>,
     alone: bool,
+    coherence: CoherenceConfig,
     serializer: CacheSerializer,
     clock: Clock,
     max_value_bytes: Option<usize>,
@@ -127,7 +129,19 @@ impl CacheSystemBuilder {
         self
     }
 
-    /// Does not join the invalidation bus.
+    /// Joins the invalidation bus with these options; by default a system whose L2 is Redis joins with the defaults.
+    pub fn with_invalidation(mut self, config: InvalidationConfig) -> Self {
+        self.bus = Some(config);
+        self
+    }
+
+    /// How strictly instances are kept coherent: staleness bound and mode, log, leases.
+    pub fn with_coherence(mut self, config: CoherenceConfig) -> Self {
+        self.coherence = config;
+        self
+    }
+
+    /// Does not join the invalidation bus: other instances' in-process tiers see a change when their copy's TTL ends.
     pub fn without_invalidation(mut self) -> Self {
         self.alone = true;
         self
@@ -168,7 +182,7 @@ impl CacheSystemBuilder {
     ///
     /// # Errors
     /// `ConfigError` for two tiers of one level, a scale that is not finite and above 0, a promotion frequency of 0,
-    /// no tier at all, or a malformed Redis address.
+    /// no tier at all, a malformed Redis address, coherence options that cannot work, or a bus that no tier can carry.
     #[cfg_attr(
         not(feature = "redis"),
         expect(clippy::unused_async, reason = "connects only where Redis is compiled in")
@@ -198,16 +212,18 @@ impl CacheSystemBuilder {
         let streams = self.streams.clone();
         #[cfg(feature = "redis")]
         let streams = streams.or_else(|| l2_cache.as_ref().map(|redis| Arc::new(RedisStreams::beside(redis)) as _));
-        #[cfg(feature = "redis")]
-        let bus = (l2_cache.is_some() && !self.alone).then(InvalidationConfig::default);
-        #[cfg(not(feature = "redis"))]
-        let bus: Option<InvalidationConfig> = None;
+        let bus = match (self.bus, self.alone) {
+            (_, true) => BusChoice::Alone,
+            (Some(config), false) => BusChoice::Join(config),
+            (None, false) => BusChoice::IfPossible,
+        };
+        let joining = Joining { bus, coherence: self.coherence };
         let options = Options {
             clock: self.clock,
             max_value_bytes: self.max_value_bytes.unwrap_or(defaults::MAX_VALUE_BYTES),
             promote_if: self.promote_if,
         };
-        let mut manager = CacheManager::with_options(tiers, streams, options)?.announcing(bus);
+        let mut manager = CacheManager::assemble(tiers, streams, options, &joining)?;
         manager.set_serializer(self.serializer);
         Ok(CacheSystem {
             cache_manager: Arc::new(manager),

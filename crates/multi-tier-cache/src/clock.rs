@@ -18,6 +18,8 @@ pub struct Moment(u64);
 impl Moment {
     /// Later than every other moment: the deadline of what does not expire.
     pub const NEVER: Self = Self(u64::MAX);
+    /// Earlier than every other moment.
+    pub const ORIGIN: Self = Self(0);
 
     /// This moment moved by `duration`; durations too long to represent (584 years) give [`Moment::NEVER`].
     #[must_use]

@@ -80,5 +80,49 @@ pub const MEMCACHED_RUNTIMES: usize = 256;
 pub const OWED_KEYS: usize = 100_000;
 /// Keys beyond those that are remembered as owed; beyond them, nothing in the tier is read until the process restarts.
 pub const OWED_HASHES: usize = 1_000_000;
-/// Patterns whose removal a tier may owe; beyond, as for the keys.
+/// Patterns, and tags, whose removal a tier may owe; beyond, as for the keys.
 pub const OWED_PATTERNS: usize = 1_000;
+/// Longest age of what an in-process hit may fail to reflect while the bus works: the staleness bound.
+pub const STALENESS_BOUND: Duration = Duration::from_secs(2);
+/// Longest age of what it may fail to reflect while freshness cannot be proven, in the mode `Available`.
+pub const STALENESS_LIMIT: Duration = Duration::from_secs(30);
+/// Pause between polls of the invalidation log.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Entries that the invalidation log keeps.
+pub const LOG_LENGTH: usize = 100_000;
+/// Questions in a row that one look at the log may take, if it changes meanwhile.
+pub const POLL_ATTEMPTS: usize = 8;
+/// Entries read from the log at once.
+pub const LOG_PAGE: usize = 1_000;
+/// How long an instance remembers its own invalidations, to replay them after a failover that lost them.
+pub const JOURNAL_WINDOW: Duration = Duration::from_secs(120);
+/// Most invalidations it remembers; beyond, a replay clears everything.
+pub const JOURNAL_ENTRIES: usize = 100_000;
+/// How long a lease on a key lasts; a load that takes longer is answered but not stored in the shared tier.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// How long a caller waits for the load of another instance before it loads without storing.
+pub const WAIT_BUDGET: Duration = Duration::from_secs(2);
+/// First pause between looks at a lease that another instance holds; doubled after [`LEASE_POLL_EAGER`].
+pub const LEASE_POLL_MIN: Duration = Duration::from_millis(2);
+/// How long such looks come in quick succession.
+pub const LEASE_POLL_EAGER: Duration = Duration::from_millis(100);
+/// Longest pause between such looks.
+pub const LEASE_POLL_MAX: Duration = Duration::from_millis(100);
+/// How long a removal keeps readers from the shared tiers below the coordinator.
+pub const TOMBSTONE: Duration = Duration::from_secs(60);
+/// How long an instance watches what it wrote into such a tier, to take it back if the key is removed.
+pub const TAKE_BACK_WINDOW: Duration = Duration::from_secs(30);
+/// A write into such a tier that took longer than this is taken back.
+pub const WRITE_BELOW_MAX: Duration = Duration::from_secs(20);
+/// Writes it watches for that; beyond, values are not written below.
+pub const TAKE_BACK_ENTRIES: usize = 100_000;
+/// Entries of the log whose names an instance remembers, to compare them with a tail.
+pub const BUS_RING: usize = 4_096;
+/// Longest message that is read; a longer one counts as a gap.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most tags of one entry.
+pub const TAGS_MAX: usize = 64;
+/// Longest tag, in bytes.
+pub const TAG_BYTES_MAX: usize = 1_024;
+/// Revoked tags that an instance remembers; beyond, everything in process is forgotten once.
+pub const REVOKED_TAGS: usize = 100_000;

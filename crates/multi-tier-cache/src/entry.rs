@@ -15,13 +15,17 @@ pub(crate) type Object = Arc<dyn Any + Send + Sync>;
 /// Makes the bytes of an [`Object`].
 pub(crate) type Encode = Arc<dyn Fn(&Object) -> CacheResult<Bytes> + Send + Sync>;
 
-/// A cached value and the moment it expires.
+/// A name under which entries are removed together.
+pub(crate) type Tag = Arc<str>;
+
+/// A cached value, the moment it expires, and the moment from which on it is known not to be stale.
 ///
 /// Cheap to clone: the value is shared. Its bytes and its decoded form are each made at most once.
 #[derive(Clone)]
 pub struct Entry {
     body: Body,
     expires: Moment,
+    born: Moment,
 }
 
 #[derive(Clone)]
@@ -32,27 +36,31 @@ enum Body {
 
 struct Shared {
     bytes: OnceLock<CacheResult<Bytes>>,
-    object: Object,
+    /// None for bytes that are shared only to carry tags.
+    object: Option<Object>,
     encode: Option<Encode>,
+    tags: Arc<[Tag]>,
 }
 
 impl Entry {
     /// An entry of opaque bytes.
     #[must_use]
     pub fn from_bytes(bytes: Bytes, expires: Moment) -> Self {
-        Self { body: Body::Bytes(bytes), expires }
+        Self { body: Body::Bytes(bytes), expires, born: Moment::ORIGIN }
     }
 
     /// An entry that was computed as an object; `encode` makes its bytes when a tier asks for them.
     pub(crate) fn from_object(object: Object, encode: Encode, expires: Moment) -> Self {
-        let shared = Shared { bytes: OnceLock::new(), object, encode: Some(encode) };
-        Self { body: Body::Shared(Arc::new(shared)), expires }
+        let shared =
+            Shared { bytes: OnceLock::new(), object: Some(object), encode: Some(encode), tags: Arc::default() };
+        Self { body: Body::Shared(Arc::new(shared)), expires, born: Moment::ORIGIN }
     }
 
     /// This entry with the object its bytes decode to.
     pub(crate) fn with_object(&self, object: Object) -> CacheResult<Self> {
-        let shared = Shared { bytes: OnceLock::from(Ok(self.bytes()?)), object, encode: None };
-        Ok(Self { body: Body::Shared(Arc::new(shared)), expires: self.expires })
+        let bytes = OnceLock::from(Ok(self.bytes()?));
+        let shared = Shared { bytes, object: Some(object), encode: None, tags: self.shared_tags() };
+        Ok(Self { body: Body::Shared(Arc::new(shared)), ..*self })
     }
 
     /// The value's bytes, encoded at the first call if the entry was computed as an object.
@@ -71,7 +79,7 @@ impl Entry {
     pub(crate) fn object_as<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         match &self.body {
             Body::Bytes(_) => None,
-            Body::Shared(shared) => Arc::clone(&shared.object).downcast().ok(),
+            Body::Shared(shared) => Arc::clone(shared.object.as_ref()?).downcast().ok(),
         }
     }
 
@@ -105,7 +113,7 @@ impl Entry {
 
     /// Whether the entry has a decoded form.
     pub(crate) fn has_object(&self) -> bool {
-        matches!(self.body, Body::Shared(_))
+        matches!(&self.body, Body::Shared(shared) if shared.object.is_some())
     }
 
     /// The length of the bytes if they exist already: what a tier bounded by bytes weighs.
@@ -123,7 +131,54 @@ impl Entry {
     /// The same value with another deadline.
     #[must_use]
     pub fn expiring(&self, expires: Moment) -> Self {
-        Self { body: self.body.clone(), expires }
+        Self { body: self.body.clone(), expires, born: self.born }
+    }
+
+    /// The moment before the value was read from where it came from: invalidations up to then are reflected.
+    #[must_use]
+    pub fn born(&self) -> Moment {
+        self.born
+    }
+
+    /// The same value, read from below after `born`.
+    #[must_use]
+    pub fn born_at(mut self, born: Moment) -> Self {
+        self.born = born;
+        self
+    }
+
+    /// The names under which the entry can be removed.
+    pub(crate) fn tags(&self) -> &[Tag] {
+        match &self.body {
+            Body::Bytes(_) => &[],
+            Body::Shared(shared) => &shared.tags,
+        }
+    }
+
+    fn shared_tags(&self) -> Arc<[Tag]> {
+        match &self.body {
+            Body::Bytes(_) => Arc::default(),
+            Body::Shared(shared) => Arc::clone(&shared.tags),
+        }
+    }
+
+    /// The same value under these names.
+    pub(crate) fn tagged(self, tags: &[Tag]) -> Self {
+        if tags.is_empty() {
+            return self;
+        }
+        let shared = match self.body {
+            Body::Bytes(bytes) => {
+                Shared { bytes: OnceLock::from(Ok(bytes)), object: None, encode: None, tags: tags.into() }
+            }
+            Body::Shared(shared) => Shared {
+                bytes: shared.bytes.clone(),
+                object: shared.object.clone(),
+                encode: shared.encode.clone(),
+                tags: tags.into(),
+            },
+        };
+        Self { body: Body::Shared(Arc::new(shared)), ..self }
     }
 
     /// The time left at `now`; `None` for an entry that does not expire.
@@ -135,9 +190,9 @@ impl Entry {
 
 impl Shared {
     fn bytes(&self) -> &CacheResult<Bytes> {
-        self.bytes.get_or_init(|| match &self.encode {
-            Some(encode) => encode(&self.object),
-            None => Err(crate::error::CacheError::InternalError("an entry with neither bytes nor encoder".into())),
+        self.bytes.get_or_init(|| match (&self.encode, &self.object) {
+            (Some(encode), Some(object)) => encode(object),
+            _ => Err(crate::error::CacheError::InternalError("an entry with neither bytes nor encoder".into())),
         })
     }
 }

@@ -70,6 +70,7 @@ pub mod error;
 pub mod invalidation;
 mod local;
 mod policy;
+mod protection;
 #[cfg(feature = "redis")]
 pub mod redis_streams;
 pub mod serialization;
@@ -93,10 +94,14 @@ pub use backends::{L1Cache, MokaCache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 pub use backends::{L2Cache, RedisCache};
 pub use builder::CacheSystemBuilder;
-pub use cache_manager::{CacheManager, CacheManagerStats, CacheStrategy, CacheTier, TierConfig, TierHealth, TierStats};
+pub use cache_manager::{
+    CacheManager, CacheManagerStats, CacheStrategy, CacheTier, CallOptions, TierConfig, TierHealth, TierStats,
+};
 pub use coordinator::Position;
 pub use error::{CacheError, CacheResult, Failure};
-pub use invalidation::{InvalidationConfig, InvalidationMessage, InvalidationStats};
+pub use invalidation::{
+    CoherenceConfig, CoherenceMode, CoherenceStats, InvalidationConfig, InvalidationMessage, InvalidationStats,
+};
 #[cfg(feature = "redis")]
 pub use redis_streams::RedisStreams;
 #[cfg(feature = "bincode")]

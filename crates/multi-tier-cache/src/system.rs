@@ -52,6 +52,7 @@ impl CacheSystem {
     /// last handle is dropped.
     #[expect(clippy::unused_async, reason = "what ends a task may have to wait for it")]
     pub async fn shutdown(&self) {
+        self.cache_manager.stop();
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.l2_cache {
             redis.close();

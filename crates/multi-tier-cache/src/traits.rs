@@ -39,6 +39,9 @@ impl Capabilities {
     /// Ends each operation within a budget of its own and fails fast while its server is away.
     pub const BUDGETED: Self = Self(1 << 5);
 
+    /// Removes everything that it holds of this cache, and nothing else.
+    pub const CLEAR: Self = Self(1 << 6);
+
     /// Both sets together.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {

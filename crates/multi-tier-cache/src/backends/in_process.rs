@@ -10,7 +10,8 @@ use crate::entry::Entry;
 use crate::error::CacheResult;
 use crate::traits::{Capabilities, InProcess};
 
-pub(super) const CAPABILITIES: Capabilities = Capabilities::TTL.and(Capabilities::PATTERN).and(Capabilities::BATCH);
+pub(super) const CAPABILITIES: Capabilities =
+    Capabilities::TTL.and(Capabilities::PATTERN).and(Capabilities::BATCH).and(Capabilities::CLEAR);
 
 pub(super) fn get(store: &impl InProcess, key: &str) -> CacheResult<Option<Bytes>> {
     store.lookup(key).map(|entry| entry.bytes()).transpose()
@@ -33,7 +34,8 @@ pub(super) fn set(store: &impl InProcess, clock: &Clock, key: &str, value: Bytes
     if ttl.is_zero() {
         store.evict(key);
     } else {
-        store.store(&key.into(), Entry::from_bytes(value, clock.now().after(ttl)));
+        let now = clock.now();
+        store.store(&key.into(), Entry::from_bytes(value, now.after(ttl)).born_at(now));
     }
 }
 

@@ -81,6 +81,11 @@ impl RedisCache {
         self.server.close();
     }
 
+    /// What is put before every key.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.config.prefix
+    }
+
     /// The connection, for what else the library does in the same server.
     pub(crate) fn server(&self) -> &Supervisor {
         &self.server
@@ -271,11 +276,14 @@ impl CacheBackend for RedisCache {
     }
 
     fn capabilities(&self) -> Capabilities {
+        let clear = if self.config.prefix.is_empty() { Capabilities::NONE } else { Capabilities::CLEAR };
         Capabilities::BATCH
             .and(Capabilities::TTL)
             .and(Capabilities::PATTERN)
+            .and(Capabilities::CONDITIONAL_FILL)
             .and(Capabilities::SHARED)
             .and(Capabilities::BUDGETED)
+            .and(clear)
     }
 }
 

@@ -19,7 +19,7 @@ use futures_util::stream::BoxStream;
 
 pub use position::Position;
 pub(crate) use types::{
-    Acquire, Acquired, AtLeast, Change, Fence, Fill, Grant, Record, Recorded, Revocation, Tag, TagTokens, Tail, Token,
+    Acquire, Acquired, Change, Fence, Fill, Grant, Record, Recorded, Revocation, Revoked, Tag, TagTokens, Tail, Token,
 };
 
 use crate::error::CacheResult;
@@ -44,8 +44,7 @@ pub(crate) trait Coordinator: Send + Sync {
     fn replace<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>>;
 
     /// Carries out a change: values and leases go first, then tombstones, then the log entry, then the message.
-    /// Answers the place of the entry in the log, or where the log stands if nothing was to be logged.
-    fn revoke<'a>(&'a self, revocation: Revocation<'a>) -> BoxFuture<'a, CacheResult<Position>>;
+    fn revoke<'a>(&'a self, revocation: Revocation<'a>) -> BoxFuture<'a, CacheResult<Revoked>>;
 
     /// Moves the fence of the whole namespace: every lease granted so far is refused its fill. `closed_below` is how
     /// long nothing is to be read from the tiers below.
@@ -54,8 +53,8 @@ pub(crate) trait Coordinator: Send + Sync {
     /// Whether the tiers below may be read for `key` (no tombstone).
     fn open_below<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<bool>>;
 
-    /// Where the log stands. With `forked`, begins a new epoch if it still stands there: the history that this
-    /// position belongs to has lost entries.
+    /// Where the log stands. With `forked`, begins a new epoch first if the log is still in the epoch of that position:
+    /// its history has lost entries.
     fn poll(&self, forked: Option<Position>) -> BoxFuture<'_, CacheResult<Tail>>;
 
     /// Up to `count` entries of the log after `seq`, oldest first.
@@ -63,9 +62,6 @@ pub(crate) trait Coordinator: Send + Sync {
 
     /// The tokens of tags, in their order.
     fn tag_tokens<'a>(&'a self, tags: &'a [Tag]) -> BoxFuture<'a, CacheResult<TagTokens>>;
-
-    /// The value of `key`, if the log's history contains `position`.
-    fn read_at_least<'a>(&'a self, key: &'a str, position: Position) -> BoxFuture<'a, CacheResult<AtLeast>>;
 
     /// Subscribes to the messages.
     fn listen(&self) -> BoxFuture<'_, CacheResult<Messages>>;

@@ -7,9 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Position;
-
-/// A name under which entries are removed together.
-pub(crate) type Tag = Arc<str>;
+pub(crate) use crate::entry::Tag;
 
 /// The owner of a lease: 128 random bits per load, never per client.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,12 +103,25 @@ pub(crate) struct Revocation<'a> {
     pub(crate) change: &'a Change,
     /// The name of the log entry, and the link that the next entry is chained to.
     pub(crate) nonce: u64,
+    /// Whether the values are kept by this coordinator; if not, the change is only logged.
+    pub(crate) with_values: bool,
     /// Whether the change is logged and published, or only carried out.
     pub(crate) announced: bool,
     /// How long nothing is to be read for these keys from the tiers below; zero if there are none.
     pub(crate) tombstone: Duration,
     /// How long the lease of a [`Change::Put`] lasts.
     pub(crate) lease: Duration,
+    /// The tags of the value about to be put: their tokens are created now if they are missing.
+    pub(crate) tags: &'a [Tag],
+}
+
+/// A change that took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Revoked {
+    /// Its place in the log, or where the log stands if it was not logged.
+    pub(crate) at: Position,
+    /// What a put fills under.
+    pub(crate) fence: Fence,
 }
 
 /// An entry of the log.
@@ -160,13 +171,4 @@ pub(crate) struct Tail {
 pub(crate) struct TagTokens {
     pub(crate) epoch: u64,
     pub(crate) tokens: Vec<Option<u64>>,
-}
-
-/// What a read at a position gives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum AtLeast {
-    /// The history contains the position; the value, if there is one.
-    Reached(Option<(Bytes, Option<Duration>)>),
-    /// Another epoch, or an entry that is not in the log: what is stored may lack the change.
-    Unknown,
 }

@@ -1,71 +1,256 @@
 //! Removals: revoke here, remove below, revoke here again. The second revocation is the one that counts: what was
 //! read from a lower tier between the first and the removal there is refused or dropped by it.
+//!
+//! Below the coordinator first, so that nothing comes up from there; at the coordinator the removal takes effect for
+//! the fleet and gets its place in the log.
 
 use std::sync::Arc;
 
 use super::finish::{Unfinished, finish};
+use super::shared::Outcome;
 use super::{Answer, Engine, check_key};
 use crate::backends::glob::Glob;
+use crate::coordinator::{Change, Position, Tag};
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::local::Watch;
+use crate::protection::Protection;
+use crate::traits::Capabilities;
 
 impl Engine {
-    /// Removes `key` from every tier. On `Err` this process is clean, but a tier below may still have the key.
-    pub(crate) async fn invalidate(self: &Arc<Self>, key: &str) -> CacheResult<()> {
+    /// Removes `key` from every tier, for every instance. On `Err` this process is clean, but a tier below may still
+    /// have the key. Answers its place in the log.
+    pub(crate) async fn invalidate(self: &Arc<Self>, key: &str) -> CacheResult<Option<Position>> {
         check_key(key)?;
         if self.is_local() {
             self.local.revoke(key);
-            return Ok(());
+            return Ok(None);
         }
+        self.follow_log();
         let (engine, watch) = (Arc::clone(self), self.local.watch(key));
         finish(async move { engine.remove_everywhere(watch).await }).await
     }
 
-    pub(super) async fn remove_everywhere(&self, mut watch: Watch<Answer>) -> CacheResult<()> {
+    pub(super) async fn remove_everywhere(&self, mut watch: Watch<Answer>) -> CacheResult<Option<Position>> {
         let unfinished = Unfinished::key(self, watch.key());
         let _turn = watch.turn().await;
         self.local.revoke_watched(&mut watch);
-        let mut outcome = Ok(());
-        for (_, remote) in self.remotes() {
-            outcome = remote.remove(watch.key()).await.and(outcome);
+        let outcome = self.remove_remote(&watch).await;
+        if Protection::RevokeAtTheEnd.is_on() {
+            self.local.revoke_watched(&mut watch);
         }
-        self.local.revoke_watched(&mut watch);
         unfinished.done();
-        outcome.map_err(still_there)
+        let position = outcome.as_ref().ok().and_then(|outcome| outcome.as_ref()?.position());
+        outcome.map(|_| position).map_err(still_there)
+    }
+
+    /// Removes `watch`'s key from the tiers that are awaited, lowest first.
+    async fn remove_remote(&self, watch: &Watch<Answer>) -> CacheResult<Option<Outcome<'_>>> {
+        let (mut outcome, mut revoked) = (Ok(()), None);
+        for (position, remote) in self.remotes() {
+            let removed = if self.coordinates(position) {
+                self.remove_shared(watch).await.map(|outcome| revoked = outcome)
+            } else {
+                remote.remove(watch.key()).await
+            };
+            outcome = removed.and(outcome);
+        }
+        outcome.map(|()| revoked)
+    }
+
+    pub(super) async fn remove_shared(&self, watch: &Watch<Answer>) -> CacheResult<Option<Outcome<'_>>> {
+        let Some(shared) = &self.shared else { return Ok(None) };
+        let failures = shared.remote.failures();
+        let change = Change::Keys(vec![Arc::clone(watch.key())]);
+        match shared.revoke(&change, &[], true).await {
+            Ok(outcome) => {
+                shared.remote.settle(watch.key(), failures);
+                Ok(Some(outcome))
+            }
+            Err(error) => {
+                shared.remote.owe(watch.key());
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes several keys in one message. On `Err` some may be gone and others not; this process is clean.
+    pub(crate) async fn invalidate_many(self: &Arc<Self>, keys: &[&str]) -> CacheResult<Option<Position>> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let mut keys: Vec<&str> = keys.to_vec();
+        // In one order, so that two writers of the same keys never wait for each other's turns.
+        keys.sort_unstable();
+        keys.dedup();
+        let watches: Vec<_> = keys.iter().map(|key| self.local.watch(key)).collect();
+        self.follow_log();
+        let engine = Arc::clone(self);
+        finish(async move { engine.remove_all(watches).await }).await
+    }
+
+    async fn remove_all(&self, mut watches: Vec<Watch<Answer>>) -> CacheResult<Option<Position>> {
+        let unfinished: Vec<_> = watches.iter().map(|watch| Unfinished::key(self, watch.key())).collect();
+        let mut turns = Vec::with_capacity(watches.len());
+        for watch in &watches {
+            turns.push(watch.turn().await);
+        }
+        watches.iter_mut().for_each(|watch| self.local.revoke_watched(watch));
+        let keys: Vec<Arc<str>> = watches.iter().map(|watch| Arc::clone(watch.key())).collect();
+        let (mut outcome, mut revoked) = (Ok(()), None);
+        for (position, remote) in self.remotes() {
+            if let Some(shared) = self.shared.as_ref().filter(|_| self.coordinates(position)) {
+                let failures = shared.remote.failures();
+                match shared.revoke(&Change::Keys(keys.clone()), &[], true).await {
+                    Ok(done) => {
+                        keys.iter().for_each(|key| remote.settle(key, failures));
+                        revoked = Some(done);
+                    }
+                    Err(error) => {
+                        keys.iter().for_each(|key| remote.owe(key));
+                        outcome = Err(error);
+                    }
+                }
+                continue;
+            }
+            for key in &keys {
+                outcome = remote.remove(key).await.and(outcome);
+            }
+        }
+        watches.iter_mut().for_each(|watch| self.local.revoke_watched(watch));
+        unfinished.into_iter().for_each(Unfinished::done);
+        let position = revoked.as_ref().and_then(Outcome::position);
+        outcome.map(|()| position).map_err(still_there)
     }
 
     /// Removes every key that matches a Redis glob pattern.
-    pub(crate) async fn invalidate_pattern(self: &Arc<Self>, pattern: &str) -> CacheResult<()> {
+    pub(crate) async fn invalidate_pattern(self: &Arc<Self>, pattern: &str) -> CacheResult<Option<Position>> {
         let glob = Glob::new(pattern);
         if self.is_local() {
             self.local.revoke_where(&|key| glob.matches(key));
-            return Ok(());
+            return Ok(None);
         }
+        self.follow_log();
         let (engine, pattern) = (Arc::clone(self), pattern.to_owned());
         finish(async move { engine.remove_matching(&pattern, &glob).await }).await
     }
 
-    async fn remove_matching(&self, pattern: &str, glob: &Glob) -> CacheResult<()> {
+    async fn remove_matching(&self, pattern: &str, glob: &Glob) -> CacheResult<Option<Position>> {
         let matches = |key: &str| glob.matches(key);
         let unfinished = Unfinished::pattern(self, pattern, glob);
-        let mut outcome = Ok(());
-        for (_, remote) in self.remotes() {
+        let (mut outcome, mut revoked) = (Ok(()), None);
+        for (position, remote) in self.remotes() {
             // A reader may have begun under the new stamp and still have found the old value, in a tier not yet
             // scanned. Before each scan such readers are refused, or waited for if they are writing it upwards.
             self.local.revoke_where(&matches);
             for turn in self.local.turns_where(&matches) {
                 drop(turn.lock().await);
             }
-            outcome = remote.remove_pattern(pattern).await.and(outcome);
+            let removed = if self.coordinates(position) {
+                self.remove_matching_shared(pattern).await.map(|outcome| revoked = outcome)
+            } else {
+                remote.remove_pattern(pattern).await
+            };
+            outcome = removed.and(outcome);
         }
         self.local.revoke_where(&matches);
         unfinished.done();
-        outcome.map_err(still_there)
+        let position = revoked.as_ref().and_then(Outcome::position);
+        outcome.map(|()| position).map_err(still_there)
+    }
+
+    /// The fence first: a load that began before is refused wherever the scan is when it ends. The message last:
+    /// until the scan has ended, whoever dropped a key could read the old value again.
+    async fn remove_matching_shared(&self, pattern: &str) -> CacheResult<Option<Outcome<'_>>> {
+        let Some(shared) = &self.shared else { return Ok(None) };
+        let work = async {
+            shared.fence().await?;
+            shared.remote.remove_pattern(pattern).await?;
+            shared.revoke(&Change::Pattern(pattern.into()), &[], true).await
+        };
+        let outcome = work.await;
+        if outcome.as_ref().is_err_and(|error| !error.is_refusal()) {
+            shared.remote.owe_pattern(pattern);
+        }
+        outcome.map(Some)
+    }
+
+    /// Removes everything from every tier.
+    pub(crate) async fn clear(self: &Arc<Self>) -> CacheResult<Option<Position>> {
+        let unable = self.tiers.iter().find(|tier| !tier.backend.capabilities().has(Capabilities::CLEAR));
+        if let Some(tier) = unable {
+            let (level, name) = (tier.level, tier.backend.name());
+            return Err(CacheError::ConfigError(format!(
+                "L{level} {name} cannot tell this cache's keys from others: give it a key prefix, or remove by tag or \
+                 pattern"
+            )));
+        }
+        self.local.flush();
+        if self.is_local() {
+            self.local.revoke_where(&|_| true);
+            return Ok(None);
+        }
+        self.follow_log();
+        let engine = Arc::clone(self);
+        finish(async move { engine.clear_everywhere().await }).await
+    }
+
+    async fn clear_everywhere(&self) -> CacheResult<Option<Position>> {
+        let everything = Glob::new("*");
+        let unfinished = Unfinished::pattern(self, "*", &everything);
+        let (mut outcome, mut revoked) = (Ok(()), None);
+        for (position, remote) in self.remotes() {
+            self.local.flush();
+            for turn in self.local.turns_where(&|_| true) {
+                drop(turn.lock().await);
+            }
+            let cleared = match self.shared.as_ref().filter(|_| self.coordinates(position)) {
+                Some(shared) => {
+                    let work = async {
+                        shared.fence().await?;
+                        remote.clear().await?;
+                        shared.revoke(&Change::Clear, &[], true).await
+                    };
+                    let done = work.await.inspect_err(|_| remote.owe_pattern("*"));
+                    done.map(|outcome| revoked = Some(outcome))
+                }
+                None => remote.clear().await,
+            };
+            outcome = cleared.and(outcome);
+        }
+        self.local.flush();
+        unfinished.done();
+        let position = revoked.as_ref().and_then(Outcome::position);
+        outcome.map(|()| position).map_err(still_there)
+    }
+
+    /// Removes every entry with this tag, in one step however many there are.
+    pub(crate) async fn remove_tag(self: &Arc<Self>, tag: &str) -> CacheResult<Option<Position>> {
+        let tag: Tag = tag.into();
+        self.check_tags(std::slice::from_ref(&tag))?;
+        if self.is_local() {
+            self.local.revoke_tag(&tag);
+            return Ok(None);
+        }
+        self.follow_log();
+        let engine = Arc::clone(self);
+        finish(async move { engine.revoke_tag(&tag).await }).await
+    }
+
+    async fn revoke_tag(&self, tag: &Tag) -> CacheResult<Option<Position>> {
+        self.local.revoke_tag(tag);
+        let Some(shared) = &self.shared else { return Ok(None) };
+        let outcome = shared.revoke(&Change::Tag(Arc::clone(tag)), &[], true).await;
+        self.local.revoke_tag(tag);
+        match outcome {
+            Ok(outcome) => Ok(outcome.position()),
+            Err(error) => {
+                shared.remote.owe_tag(tag);
+                Err(still_there(error))
+            }
+        }
     }
 }
 
 /// Says that an outage may have left a shared copy behind; a mistake of the caller stays what it is.
-fn still_there(error: CacheError) -> CacheError {
+pub(super) fn still_there(error: CacheError) -> CacheError {
     let CacheError::BackendError(failure) = &error else { return error };
     let tier = failure.tier().unwrap_or("a lower tier").to_owned();
     let reported = Failure::new(format!("the copy in {tier} may still be there: {failure}")).in_tier(tier);

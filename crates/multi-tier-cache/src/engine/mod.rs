@@ -16,33 +16,64 @@
 //! changes the tiers that are awaited, lowest first, revokes once more and ends in the in-process tiers. If its caller
 //! goes away it goes on in a task of its own ([`finish`]), so that nothing is left half-done.
 
+mod below;
 mod finish;
+mod follow;
 mod invalidate;
 mod load;
 mod read;
+mod shared;
 mod stats;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 pub(crate) use load::{BytesLoad, Load, SharedLoad, TypedLoad};
-pub(crate) use read::Wanted;
+pub(crate) use read::{Keep, Wanted};
 pub use stats::CacheManagerStats;
+pub(crate) use write::Put;
 
 use crate::clock::Clock;
+use crate::coordinator::{Position, SharedCoordinator, Tag};
 use crate::defaults;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
-use crate::local::{Local, Store as LocalStore};
+use crate::invalidation::{Bus, CoherenceConfig, CoherenceStats, Follower, InvalidationStats};
+use crate::local::{Horizon, Limits, Local, Store as LocalStore};
 use crate::policy::PromotionCondition;
-use crate::stack::{CacheTier, Store, Tier, TierStats, validate};
+use crate::stack::{CacheTier, Forget, Store, Tier, TierStats, validate};
+use crate::traits::Capabilities;
+use below::Below;
+use shared::Shared;
 use stats::Stats;
 
 pub(crate) struct Engine {
     tiers: Vec<Tier>,
     local: Local<Answer>,
+    /// None where no tier coordinates a fleet.
+    shared: Option<Arc<Shared>>,
+    below: Below,
     stats: Stats,
     options: Options,
+    itself: Weak<Self>,
+}
+
+/// How a stack takes part in a fleet.
+pub(crate) struct Coordination {
+    /// The place of the tier that coordinates.
+    pub(crate) position: usize,
+    pub(crate) coordinator: SharedCoordinator,
+    pub(crate) coherence: CoherenceConfig,
+    /// None where the instance joins no bus.
+    pub(crate) announce: Option<Announce>,
+}
+
+/// How an instance takes part in the bus.
+pub(crate) struct Announce {
+    /// Who keeps the log, if not the coordinator of the values.
+    pub(crate) log: Option<SharedCoordinator>,
+    /// Whether plain writes are announced.
+    pub(crate) writes: bool,
 }
 
 /// What holds for every operation of an engine.
@@ -69,16 +100,36 @@ pub(crate) enum Source {
 /// What a read ends with, and what a flight gives its followers.
 pub(crate) type Answer = CacheResult<Option<Hit>>;
 
+impl Default for Options {
+    fn default() -> Self {
+        Self { clock: Clock::system(), max_value_bytes: defaults::MAX_VALUE_BYTES, promote_if: None }
+    }
+}
+
 impl Engine {
-    pub(crate) fn new(tiers: Vec<CacheTier>, options: Options) -> CacheResult<Arc<Self>> {
+    pub(crate) fn new(
+        tiers: Vec<CacheTier>,
+        options: Options,
+        coordination: Option<Coordination>,
+    ) -> CacheResult<Arc<Self>> {
         let tiers = validate(tiers, &options.clock)?;
         let stores = tiers.iter().enumerate().filter_map(|(position, tier)| match &tier.store {
             Store::Local(face) => Some(LocalStore { position, face: Arc::clone(face) }),
             Store::Remote(_) => None,
         });
-        let local = Local::new(stores.collect());
+        let clock = options.clock.clone();
+        let horizon = match &coordination {
+            Some(Coordination { coherence, announce: Some(_), .. }) => {
+                Horizon::bounded(clock, Limits { bound: coherence.staleness_bound, limit: coherence.limit() })
+            }
+            _ => Horizon::open(clock),
+        };
+        let local = Local::new(stores.collect(), horizon);
         let stats = Stats::new(tiers.len());
-        Ok(Arc::new(Self { tiers, local, stats, options }))
+        Ok(Arc::new_cyclic(|itself: &Weak<Self>| {
+            let shared = coordination.and_then(|coordination| join(&tiers, coordination, itself, &options.clock));
+            Self { tiers, local, shared, below: Below::default(), stats, options, itself: Weak::clone(itself) }
+        }))
     }
 
     pub(crate) fn stats(&self) -> CacheManagerStats {
@@ -96,10 +147,111 @@ impl Engine {
         &self.tiers
     }
 
+    fn bus(&self) -> Option<&Arc<Bus>> {
+        self.shared.as_ref()?.bus.as_ref()
+    }
+
+    /// Ends every background task of the bus.
+    pub(crate) fn stop(&self) {
+        if let Some(bus) = self.bus() {
+            bus.stop();
+        }
+    }
+
+    pub(crate) fn messages(&self) -> Option<InvalidationStats> {
+        Some(self.bus()?.messages())
+    }
+
+    pub(crate) fn coherence(&self) -> CoherenceStats {
+        let mut stats = CoherenceStats::default();
+        if let Some(shared) = &self.shared {
+            shared.fill_stats(&mut stats);
+        }
+        (stats.refused_joins, stats.refused_local_fills) = self.local.refusals();
+        stats.unproven_hits = self.local.horizon().unproven_hits();
+        stats.taken_back = self.below.taken_back.get();
+        stats
+    }
+
+    /// Whether this instance reflects `position`, at once or after catching up with the log. An error without a bus:
+    /// nothing here could tell.
+    pub(crate) async fn reach(&self, position: Position) -> CacheResult<bool> {
+        let Some(bus) = self.bus() else {
+            return Err(CacheError::ConfigError(
+                "a read at a position needs the invalidation bus; join it with with_invalidation".into(),
+            ));
+        };
+        bus.start();
+        Ok(bus.reach(position).await)
+    }
+
+    /// Whether plain writes are announced.
+    pub(crate) fn announces_writes(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.announces_writes)
+    }
+
+    fn announces(&self) -> bool {
+        self.bus().is_some()
+    }
+
+    /// Whether the tier at this place coordinates the fleet.
+    fn coordinates(&self, position: usize) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.position == position)
+    }
+
+    /// Whether the tier at this place is below the coordinator and shared, so that it cannot fill conditionally.
+    fn is_below(&self, position: usize) -> bool {
+        let below = self.shared.as_ref().is_some_and(|shared| shared.position < position);
+        below && self.is_shared(position)
+    }
+
+    fn is_shared(&self, position: usize) -> bool {
+        self.tiers.get(position).is_some_and(|tier| tier.backend.capabilities().has(Capabilities::SHARED))
+    }
+
+    /// Whether values with these tags can be kept.
+    pub(crate) fn check_tags(&self, tags: &[Tag]) -> CacheResult<()> {
+        if tags.len() > defaults::TAGS_MAX || tags.iter().any(|tag| tag.len() > defaults::TAG_BYTES_MAX) {
+            return Err(CacheError::ConfigError(format!(
+                "at most {} tags of at most {} bytes each are allowed",
+                defaults::TAGS_MAX,
+                defaults::TAG_BYTES_MAX
+            )));
+        }
+        if !tags.is_empty() && self.shared.is_none() && !self.is_local() {
+            return Err(CacheError::ConfigError(
+                "tags need a stack of in-process tiers, or a tier that coordinates them, such as Redis".into(),
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether every tier is inside this process.
     fn is_local(&self) -> bool {
         self.local.leading() == self.tiers.len()
     }
+}
+
+/// Connects the tier that coordinates with the engine around it.
+fn join(tiers: &[Tier], coordination: Coordination, itself: &Weak<Engine>, clock: &Clock) -> Option<Arc<Shared>> {
+    let Coordination { position, coordinator, coherence, announce } = coordination;
+    let remote = Arc::clone(tiers.get(position)?.remote()?);
+    let announces_writes = announce.as_ref().is_some_and(|announce| announce.writes);
+    let bus = announce.map(|announce| {
+        let (log, values) = match announce.log {
+            Some(log) => (log, Some(Arc::clone(&coordinator))),
+            None => (Arc::clone(&coordinator), None),
+        };
+        let follower: Weak<dyn Follower> = Weak::clone(itself) as _;
+        Bus::new(log, values, follower, clock.clone(), coherence.clone())
+    });
+    let mut below = tiers.iter().skip(position + 1);
+    let shared_below = below.any(|tier| tier.backend.capabilities().has(Capabilities::SHARED));
+    let shared =
+        Shared::new(position, Arc::clone(&remote), coordinator, bus, coherence, announces_writes, shared_below);
+    let forget: Arc<dyn Forget> = Arc::clone(&shared) as _;
+    remote.forgets_by(Arc::downgrade(&forget));
+    Some(shared)
 }
 
 fn check_key(key: &str) -> CacheResult<()> {

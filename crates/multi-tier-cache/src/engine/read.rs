@@ -1,25 +1,38 @@
 //! Reads: one function from the first look to the answer.
 
 use std::any::Any;
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 
+use super::shared::{Lease, LeaseAsk, Leased};
+use super::write::Led;
 use super::{Answer, Engine, Hit, Load, Source, check_key};
 use crate::clock::Moment;
+use crate::coordinator::Tag;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
 use crate::local::{Join, Kind, Origin, Turn};
 use crate::stack::{Ask, Store, Tier};
+use crate::wire::tagged::{Stored, decode};
 
 /// What a reader wants, and so which flight it takes part in.
 pub(crate) enum Wanted<'a> {
     /// What is stored. Never waits for a loader.
     Stored,
-    /// A value: what is stored if the loader accepts it, else what it computes, kept for this long.
-    Loaded(&'a mut dyn Load, Duration),
+    /// A value: what is stored if the loader accepts it, else what it computes.
+    Loaded(&'a mut dyn Load, Keep<'a>),
+}
+
+/// How a loaded value is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keep<'a> {
+    pub(crate) ttl: Duration,
+    pub(crate) tags: &'a [Tag],
 }
 
 /// What the tiers know of a key.
@@ -29,6 +42,21 @@ enum Found {
     Miss,
     /// No tier has it, but this one could not be asked.
     Unknown(CacheError),
+}
+
+/// What a reader may do once the tiers down to the coordinator's gave nothing.
+enum Ground {
+    /// There is no coordinator: every tier has been asked, and may be filled.
+    Alone,
+    Leased(Lease),
+    /// Without a lease nothing is stored in shared tiers; those below may be read or not.
+    Bare {
+        open: bool,
+    },
+    /// Another instance's load takes too long to wait for: what is loaded now is stored nowhere.
+    Late,
+    /// A value came meanwhile.
+    Hit(Hit),
 }
 
 impl Engine {
@@ -54,13 +82,14 @@ impl Engine {
     /// future hands a flight it leads to a follower.
     pub(crate) async fn read(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
         check_key(key)?;
+        self.follow_log();
         if wanted.kind() == Kind::Lookup && self.is_local() {
             // Nothing to wait for: what was not a hit is absent, or an object that has no bytes.
             let found = self.local.lookup_first(key).map(|entry| Hit { entry, source: Source::Tier(0) });
             return self.counted(Ok(found), &wanted);
         }
         loop {
-            let lead = match self.local.join(key, wanted.kind()) {
+            let mut lead = match self.local.join(key, wanted.kind()) {
                 Join::Lead(lead) => lead,
                 Join::Follow(follower) => match follower.await {
                     Turn::Lead(lead) => lead,
@@ -73,27 +102,86 @@ impl Engine {
                 },
             };
             // The leader's stamp is older than everything it reads from here on.
-            let (origin, copies, answer) = match (self.find(key, &mut wanted).await, &mut wanted) {
-                (Found::Hit(hit, promote), _) => (Origin::Copy, self.copies_above(key, &hit, promote), Ok(Some(hit))),
-                (Found::Miss, Wanted::Stored) => (Origin::Copy, Vec::new(), Ok(None)),
-                (Found::Unknown(error), Wanted::Stored) => (Origin::Copy, Vec::new(), Err(error)),
-                (_, Wanted::Loaded(loader, ttl)) => match self.load(&mut **loader).await {
-                    Ok(hit) => (Origin::Source, self.copies_everywhere(&hit.entry, *ttl), Ok(Some(hit))),
-                    Err(error) => (Origin::Source, Vec::new(), Err(error)),
-                },
-            };
-            let answer = self.settle(lead, origin, copies, answer).await;
+            let key = Arc::clone(lead.watch().key());
+            let led = self.lead(&key, &mut wanted).await;
+            let answer = self.settle(lead, led).await;
             return self.counted(answer, &wanted);
         }
     }
 
-    /// Asks every tier in order.
-    async fn find(&self, key: &str, wanted: &mut Wanted<'_>) -> Found {
+    /// What the leader of a flight finds or loads, and where copies of it belong.
+    async fn lead(&self, key: &Arc<str>, wanted: &mut Wanted<'_>) -> Led {
+        let upper = self.shared.as_ref().map_or(self.tiers.len(), |shared| shared.position + 1);
+        let mut missed = match self.find(key, 0..upper, wanted).await {
+            Found::Hit(hit, promote) => return self.found(key, hit, promote, None),
+            missed => missed,
+        };
+        let ground = self.ground(key, upper, wanted).await;
+        let late = matches!(ground, Ground::Late);
+        let (open, lease) = match ground {
+            Ground::Hit(hit) => return self.found(key, hit, false, None),
+            Ground::Leased(lease) => (lease.is_open_below(), Some(lease)),
+            Ground::Bare { open } => (open, None),
+            Ground::Alone | Ground::Late => (false, None),
+        };
+        if open {
+            match self.find(key, upper..self.tiers.len(), wanted).await {
+                Found::Hit(hit, promote) => return self.found(key, hit, promote, lease),
+                Found::Unknown(error) => missed = Found::Unknown(error),
+                Found::Miss => {}
+            }
+        }
+        match (wanted, missed) {
+            (Wanted::Loaded(loader, keep), _) if late => self.load_with(&mut **loader, *keep, None).await.uncopied(),
+            (Wanted::Loaded(loader, keep), _) => self.load_with(&mut **loader, *keep, lease).await,
+            (Wanted::Stored, Found::Unknown(error)) => Led::nothing(Err(error)),
+            (Wanted::Stored, _) => Led::nothing(Ok(None)),
+        }
+    }
+
+    fn found(&self, key: &str, hit: Hit, promote: bool, lease: Option<Lease>) -> Led {
+        let copies = self.copies_above(key, &hit, promote, lease.is_some());
+        Led { origin: Origin::Copy, copies, lease, answer: Ok(Some(hit)) }
+    }
+
+    /// Asks the coordinator how to go on.
+    async fn ground(&self, key: &Arc<str>, upper: usize, wanted: &mut Wanted<'_>) -> Ground {
+        let Some(shared) = &self.shared else { return Ground::Alone };
+        let loads = wanted.kind() == Kind::Load;
+        if !loads && upper == self.tiers.len() {
+            return Ground::Bare { open: false };
+        }
+        let tags = if let Wanted::Loaded(_, keep) = wanted { keep.tags } else { &[] };
+        let mut refresh = false;
+        loop {
+            match shared.lease(key, LeaseAsk { patient: loads, refresh, tags }).await {
+                Leased::Lease(lease) => return Ground::Leased(lease),
+                Leased::Late if loads => return Ground::Late,
+                Leased::Late => return Ground::Bare { open: shared.open_below(key).await.unwrap_or(false) },
+                Leased::Value(value, ttl) => {
+                    match self.usable(value, ttl, self.options.clock.now()).await.ok().flatten() {
+                        Some(entry) => match wanted.accept(entry) {
+                            Some(entry) => {
+                                return Ground::Hit(Hit { entry, source: Source::Tier(shared.position) });
+                            }
+                            None => refresh = true,
+                        },
+                        None => refresh = true,
+                    }
+                }
+                // Nothing below is proven while the coordinator is away.
+                Leased::Unknown(_) => return Ground::Bare { open: self.local.horizon().serves_unproven() },
+            }
+        }
+    }
+
+    /// Asks these tiers in order.
+    async fn find(&self, key: &str, range: Range<usize>, wanted: &mut Wanted<'_>) -> Found {
         let mut outage = None;
-        for (position, tier) in self.tiers.iter().enumerate() {
+        for (position, tier) in self.tiers.iter().enumerate().skip(range.start).take(range.len()) {
             // Drawn before the read: only what is promoted needs the remaining TTL.
             let promote = position > 0 && self.may_promote(tier);
-            match self.ask(tier, key, promote).await {
+            match self.ask(position, tier, key, promote).await {
                 Ok(Some(found)) => {
                     let undecoded = !found.has_object();
                     let Some(entry) = wanted.accept(found) else { continue };
@@ -109,18 +197,56 @@ impl Engine {
         outage.map_or(Found::Miss, Found::Unknown)
     }
 
-    async fn ask(&self, tier: &Tier, key: &str, promote: bool) -> CacheResult<Option<Entry>> {
+    async fn ask(&self, position: usize, tier: &Tier, key: &str, promote: bool) -> CacheResult<Option<Entry>> {
         let remote = match &tier.store {
-            Store::Local(face) => return Ok(face.lookup(key)),
+            Store::Local(_) => return Ok(self.local.lookup_at(position, key)),
             Store::Remote(remote) => remote,
         };
+        if !self.is_shared(position) && !self.local.horizon().serves_unproven() {
+            return Ok(None);
+        }
         // The remaining time is counted from before the question: a copy must not outlive its source by the way back.
         let asked = self.options.clock.now();
         let found = remote.get(key, if promote { Ask::ValueAndTtl } else { Ask::Value }).await?;
-        Ok(found.map(|(bytes, ttl)| {
-            let expires = ttl.map_or(Moment::NEVER, |ttl| asked.after(ttl));
-            Entry::from_bytes(bytes, expires)
-        }))
+        match found {
+            Some((bytes, ttl)) => self.usable(bytes, ttl, asked).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The entry of what an awaited tier holds, if its tags still hold.
+    async fn usable(&self, stored: Bytes, ttl: Option<Duration>, asked: Moment) -> CacheResult<Option<Entry>> {
+        let expires = ttl.map_or(Moment::NEVER, |ttl| asked.after(ttl));
+        let Some(shared) = &self.shared else { return Ok(Some(Entry::from_bytes(stored, expires))) };
+        match decode(stored) {
+            Stored::Plain(bytes) => Ok(Some(Entry::from_bytes(bytes, expires))),
+            Stored::Foreign => Ok(None),
+            Stored::Tagged(tags, bytes) => {
+                if tags.names.iter().any(|tag| shared.remote.owes_tag(tag)) {
+                    return Ok(None);
+                }
+                let current = shared.tag_tokens(&tags.names).await?;
+                let holds = tags.hold(current.epoch, &current.tokens);
+                Ok(holds.then(|| Entry::from_bytes(bytes, expires).tagged(&tags.names)))
+            }
+        }
+    }
+
+    /// Loads, and says where the value belongs.
+    async fn load_with(&self, loader: &mut dyn Load, keep: Keep<'_>, lease: Option<Lease>) -> Led {
+        let hit = match self.load(loader).await {
+            Ok(hit) => hit,
+            Err(error) => return Led { origin: Origin::Source, ..Led::nothing(Err(error)) },
+        };
+        let entry = hit.entry.tagged(keep.tags);
+        let copies = self.copies_everywhere(&entry, keep.ttl, lease.is_some());
+        Led { origin: Origin::Source, copies, lease, answer: Ok(Some(Hit { entry, ..hit })) }
+    }
+
+    /// A value from its source only: no tier is read or filled, no flight joined.
+    pub(crate) async fn load_alone(&self, loader: &mut dyn Load) -> CacheResult<Entry> {
+        self.stats.miss();
+        Ok(self.load(loader).await?.entry)
     }
 
     /// Runs the loader; a panic in it, or in encoding what it made, is an error to its caller and to every follower.

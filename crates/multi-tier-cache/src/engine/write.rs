@@ -1,8 +1,8 @@
 //! Writes: filling what was read or loaded, promoting it, and putting what a caller brings.
 //!
-//! Tiers that are awaited come first, from the lowest up; then, at once and under the stamps, those in this process.
-//! Writers of one key take turns at the tiers that are awaited, so that what such a tier ends with is what the last
-//! writer stored.
+//! The coordinator comes first: what it refuses is stored nowhere. Then the other tiers that are awaited, from the
+//! lowest up; then, at once and under the stamps, those in this process. Writers of one key take turns at the tiers
+//! that are awaited, so that what such a tier ends with is what the last writer stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,24 +10,52 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::finish::{Unfinished, finish};
+use super::shared::{Lease, Outcome, Shared};
 use super::{Answer, Engine, Hit, Source, check_key};
 use crate::clock::Moment;
+use crate::coordinator::{Change, Position, Tag, Token};
 use crate::entry::Entry;
-use crate::error::{CacheError, CacheResult};
+use crate::error::{CacheError, CacheResult, Failure};
 use crate::local::{Lead, Origin, Placed, Watch};
 use crate::policy::promoted;
+use crate::protection::Protection;
 use crate::stack::{Remote, Tier};
+use crate::wire::tagged;
+
+/// What the leader of a flight found or loaded.
+pub(super) struct Led {
+    pub(super) origin: Origin,
+    /// Copies for the tiers above it, or for all.
+    pub(super) copies: Vec<Placed>,
+    /// The right to store one at the coordinator.
+    pub(super) lease: Option<Lease>,
+    pub(super) answer: Answer,
+}
+
+/// A put.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Put<'a> {
+    pub(crate) ttl: Duration,
+    pub(crate) tags: &'a [Tag],
+    /// Whether other instances must hear of it.
+    pub(crate) announced: bool,
+}
+
+impl Led {
+    pub(super) fn nothing(answer: Answer) -> Self {
+        Self { origin: Origin::Copy, copies: Vec::new(), lease: None, answer }
+    }
+
+    pub(super) fn uncopied(self) -> Self {
+        Self { copies: Vec::new(), ..self }
+    }
+}
 
 impl Engine {
-    /// Stores `copies`, then lands the flight with `answer`. Copies are dropped if the key was revoked meanwhile; the
-    /// answer is given in any case.
-    pub(super) async fn settle(
-        self: &Arc<Self>,
-        mut lead: Lead<Answer>,
-        origin: Origin,
-        copies: Vec<Placed>,
-        answer: Answer,
-    ) -> Answer {
+    /// Stores the copies, then lands the flight. Copies are dropped if the key was revoked meanwhile; the answer is
+    /// given in any case.
+    pub(super) async fn settle(self: &Arc<Self>, mut lead: Lead<Answer>, led: Led) -> Answer {
+        let Led { origin, copies, lease, answer } = led;
         if copies.iter().all(|(position, _)| self.remote(*position).is_none()) {
             let made = copies.len();
             let filled = copies.is_empty() || self.local.fill(lead.watch(), origin, copies);
@@ -37,26 +65,36 @@ impl Engine {
         }
         let (engine, landing) = (Arc::clone(self), answer.clone());
         let task = async move {
-            engine.fill(lead.watch(), origin, copies).await;
+            engine.fill(lead.watch(), origin, copies, lease).await;
             lead.land(landing);
         };
         finish(task).await;
         answer
     }
 
-    async fn fill(&self, watch: &mut Watch<Answer>, origin: Origin, copies: Vec<Placed>) {
+    async fn fill(&self, watch: &mut Watch<Answer>, origin: Origin, copies: Vec<Placed>, lease: Option<Lease>) {
         let _turn = watch.turn().await;
-        let mut made = 0;
         let (remote, local): (Vec<_>, Vec<_>) =
             copies.into_iter().partition(|(position, _)| self.remote(*position).is_some());
-        for (position, entry) in remote.into_iter().rev() {
+        let granted = lease.as_ref().and_then(Lease::granted_at);
+        let mut made = 0;
+        let mut below = true;
+        if let (Some(lease), Some(shared)) = (lease, &self.shared)
+            && let Some((_, entry)) = remote.iter().find(|(position, _)| *position == shared.position)
+            && let (true, Ok(bytes)) = (watch.admits(origin), entry.bytes())
+        {
+            match lease.fill(bytes, entry.expires().since(self.options.clock.now()), entry.tags()).await {
+                Ok(true) => made += 1,
+                Ok(false) => return,
+                Err(_) => below = false,
+            }
+        }
+        for (position, entry) in remote.into_iter().rev().filter(|(position, _)| below && !self.coordinates(*position))
+        {
             if !watch.admits(origin) {
                 break;
             }
-            let ttl = entry.expires().since(self.options.clock.now());
-            if let (Some(remote), Ok(bytes), false) = (self.remote(position), entry.bytes(), ttl.is_zero()) {
-                made += usize::from(remote.fill(watch.key(), bytes, ttl).await.is_ok());
-            }
+            made += usize::from(self.write_at(position, watch, origin, &entry, granted).await.is_ok());
         }
         let count = local.len();
         if self.local.fill(watch, origin, local) {
@@ -65,47 +103,172 @@ impl Engine {
         self.count_promotions(origin, made);
     }
 
-    /// Replaces `key` in every tier. Ok if at least one tier took the value.
-    pub(crate) async fn put(self: &Arc<Self>, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
-        check_key(key)?;
-        self.check_value(value.len())?;
-        let entry = Entry::from_bytes(value, Moment::NEVER);
-        if self.is_local() {
-            let now = self.options.clock.now();
-            self.local.put(key, |position| self.entry_at(position, &entry, ttl, now));
-            return Ok(());
+    /// Fills an awaited tier that does not coordinate. In one that others share, the value is taken back if the key was
+    /// revoked meanwhile.
+    async fn write_at(
+        &self,
+        position: usize,
+        watch: &Watch<Answer>,
+        origin: Origin,
+        entry: &Entry,
+        granted: Option<(u64, u64)>,
+    ) -> CacheResult<()> {
+        let ttl = entry.expires().since(self.options.clock.now());
+        let Some(remote) = self.remote(position).filter(|_| !ttl.is_zero()) else { return Err(unstored()) };
+        let bytes = self.stored_form(entry, granted)?;
+        if !self.is_below(position) {
+            return remote.fill(watch.key(), bytes, ttl).await;
         }
-        let (engine, watch, entries) = (Arc::clone(self), self.local.watch(key), self.entries(&entry, ttl));
-        finish(async move { engine.put_everywhere(watch, entries).await }).await
+        if !self.below.note(watch.key(), self.options.clock.now()) {
+            return Err(unstored());
+        }
+        let began = self.options.clock.now();
+        let stored = remote.fill(watch.key(), bytes, ttl).await;
+        let moved = !watch.admits(origin) || self.below.took_too_long(began, self.options.clock.now());
+        if moved && Protection::TakeBack.is_on() {
+            self.below.taken_back.one();
+            remote.owe(watch.key());
+            return Err(unstored());
+        }
+        stored
     }
 
-    async fn put_everywhere(&self, mut watch: Watch<Answer>, entries: Vec<Placed>) -> CacheResult<()> {
+    /// The bytes of `entry` as an awaited tier holds them.
+    fn stored_form(&self, entry: &Entry, granted: Option<(u64, u64)>) -> CacheResult<Bytes> {
+        let bytes = entry.bytes()?;
+        match (&self.shared, granted) {
+            (None, _) => Ok(bytes),
+            (Some(_), Some((epoch, seq))) => Ok(tagged::with_tags(epoch, seq, entry.tags(), bytes)),
+            (Some(_), None) if entry.tags().is_empty() => Ok(tagged::plain(bytes)),
+            (Some(_), None) => Err(unstored()),
+        }
+    }
+
+    /// Replaces `key` in every tier. Ok if at least one tier took the value, and, for a put that others must hear of,
+    /// they did. Answers its place in the log.
+    pub(crate) async fn put(self: &Arc<Self>, key: &str, value: Bytes, put: Put<'_>) -> CacheResult<Option<Position>> {
+        check_key(key)?;
+        self.check_value(value.len())?;
+        self.check_tags(put.tags)?;
+        let entry = Entry::from_bytes(value, Moment::NEVER).tagged(put.tags);
+        if self.is_local() {
+            let now = self.options.clock.now();
+            self.local.put(key, |position| self.entry_at(position, &entry, put.ttl, now));
+            return Ok(None);
+        }
+        self.follow_log();
+        let (engine, watch, entries) = (Arc::clone(self), self.local.watch(key), self.entries(&entry, put.ttl));
+        let announced = put.announced;
+        finish(async move { engine.put_everywhere(watch, entries, announced).await }).await
+    }
+
+    async fn put_everywhere(
+        &self,
+        mut watch: Watch<Answer>,
+        entries: Vec<Placed>,
+        announced: bool,
+    ) -> CacheResult<Option<Position>> {
         if entries.is_empty() {
             return self.remove_everywhere(watch).await;
         }
         let unfinished = Unfinished::key(self, watch.key());
         let _turn = watch.turn().await;
         self.local.revoke_watched(&mut watch);
-        let mut outcome = Err(CacheError::InternalError("a put reached no tier".into()));
-        for (position, remote) in self.remotes() {
-            let Some((_, entry)) = entries.iter().find(|(place, _)| *place == position) else {
-                let _ = remote.remove(watch.key()).await;
-                continue;
-            };
-            let ttl = entry.expires().since(self.options.clock.now());
-            let stored = remote.replace(watch.key(), entry.bytes()?, ttl).await;
-            outcome = if outcome.is_ok() { outcome } else { stored };
-        }
-        let (local, _): (Vec<_>, Vec<_>) =
-            entries.into_iter().partition(|(position, _)| self.remote(*position).is_none());
-        outcome = if local.is_empty() { outcome } else { Ok(()) };
-        self.local.conclude(&mut watch, local);
+        let (remote, local): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|(position, _)| self.remote(*position).is_some());
+        let placed = match &self.shared {
+            Some(shared) => self.put_shared(shared, &mut watch, &remote, announced).await,
+            None => self.put_remote(&watch, &remote, None, Err(unstored())).await.map(Placement::taken),
+        };
+        let outcome = match placed {
+            Ok(Placement { accepted, outcome }) => {
+                self.local.conclude(&mut watch, if accepted { local } else { Vec::new() });
+                Ok(outcome.as_ref().and_then(Outcome::position))
+            }
+            Err(error) if announced && self.announces() => {
+                self.local.conclude(&mut watch, Vec::new());
+                Err(super::invalidate::still_there(error))
+            }
+            Err(error) => {
+                let kept = !local.is_empty();
+                self.local.conclude(&mut watch, local);
+                if kept { Ok(None) } else { Err(error) }
+            }
+        };
         unfinished.done();
         outcome
     }
 
-    /// Copies of a hit for the tiers above it.
-    pub(super) fn copies_above(&self, key: &str, hit: &Hit, promote: bool) -> Vec<Placed> {
+    /// A put where a coordinator decides: what it takes goes into the other tiers as well.
+    async fn put_shared<'a>(
+        &'a self,
+        shared: &'a Arc<Shared>,
+        watch: &mut Watch<Answer>,
+        entries: &[Placed],
+        announced: bool,
+    ) -> CacheResult<Placement<'a>> {
+        let key = Arc::clone(watch.key());
+        let Some((_, entry)) = entries.iter().find(|(position, _)| *position == shared.position) else {
+            self.remove_shared(watch).await?;
+            return self.put_remote(watch, entries, None, Ok(())).await.map(Placement::taken);
+        };
+        let (bytes, ttl) = (entry.bytes()?, entry.expires().since(self.options.clock.now()));
+        if shared.bus.is_none() && entry.tags().is_empty() || !Protection::PutUnderLease.is_on() {
+            let stored = shared.replace(&key, bytes, ttl).await;
+            return self.put_remote(watch, entries, None, stored).await.map(Placement::taken);
+        }
+        for (_, remote) in self.remotes().filter(|(position, _)| self.is_below(*position)) {
+            remote.remove(&key).await?;
+        }
+        let (token, failures) = (Token::random(), shared.remote.failures());
+        let change = Change::Put(Arc::clone(&key), token);
+        let outcome = shared.revoke(&change, entry.tags(), announced).await.inspect_err(|_| shared.remote.owe(&key))?;
+        let Some(revoked) = outcome.revoked else { return Err(unstored()) };
+        shared.remote.settle(&key, failures);
+        let granted = (revoked.fence.epoch, revoked.at.seq);
+        let filled = shared.own_lease(&key, token, revoked).fill(bytes, ttl, entry.tags()).await;
+        let outcome = Some(outcome);
+        match filled {
+            Ok(true) => {
+                // The coordinator has it: a failure of another tier is made up for there.
+                let _ = self.put_remote(watch, entries, Some(granted), Ok(())).await;
+                Ok(Placement { accepted: true, outcome })
+            }
+            // A later change came first: this one has taken effect before it.
+            Ok(false) => Ok(Placement { accepted: false, outcome }),
+            Err(error) => {
+                shared.remote.owe(&key);
+                if announced { Err(error) } else { Ok(Placement { accepted: true, outcome }) }
+            }
+        }
+    }
+
+    /// Puts into the awaited tiers that do not coordinate, lowest first. Ok if `outcome` was, or one of them took it.
+    async fn put_remote(
+        &self,
+        watch: &Watch<Answer>,
+        entries: &[Placed],
+        granted: Option<(u64, u64)>,
+        mut outcome: CacheResult<()>,
+    ) -> CacheResult<()> {
+        for (position, remote) in self.remotes().filter(|(position, _)| !self.coordinates(*position)) {
+            let Some((_, entry)) = entries.iter().find(|(place, _)| *place == position) else {
+                let _ = remote.remove(watch.key()).await;
+                continue;
+            };
+            let stored = if self.is_below(position) {
+                self.write_at(position, watch, Origin::Source, entry, granted).await
+            } else {
+                let ttl = entry.expires().since(self.options.clock.now());
+                remote.replace(watch.key(), self.stored_form(entry, granted)?, ttl).await
+            };
+            outcome = if outcome.is_ok() { outcome } else { stored };
+        }
+        outcome
+    }
+
+    /// Copies of a hit for the tiers above it; with a lease, for the coordinator too.
+    pub(super) fn copies_above(&self, key: &str, hit: &Hit, promote: bool, leased: bool) -> Vec<Placed> {
         let Source::Tier(source) = hit.source else { return Vec::new() };
         let Some(tier) = self.tiers.get(source).filter(|_| promote && self.may_store(&hit.entry)) else {
             return Vec::new();
@@ -119,14 +282,21 @@ impl Engine {
         let remaining = hit.entry.remaining(now);
         let copy = |(position, above): (usize, &Tier)| {
             let ttl = promoted(remaining, tier.scale, above.scale);
-            (!ttl.is_zero()).then(|| (position, hit.entry.expiring(now.after(ttl))))
+            let admitted = !ttl.is_zero() && (leased || !self.is_shared(position));
+            admitted.then(|| (position, hit.entry.expiring(now.after(ttl))))
         };
         self.tiers.iter().take(source).enumerate().filter_map(copy).collect()
     }
 
-    /// Copies of a loaded value for every tier; none if it is not to be kept.
-    pub(super) fn copies_everywhere(&self, entry: &Entry, ttl: Duration) -> Vec<Placed> {
-        if self.may_store(entry) { self.entries(entry, ttl) } else { Vec::new() }
+    /// Copies of a loaded value for every tier; none if it is not to be kept. Where there is a coordinator, only a
+    /// lease lets it out of this process.
+    pub(super) fn copies_everywhere(&self, entry: &Entry, ttl: Duration, leased: bool) -> Vec<Placed> {
+        if !self.may_store(entry) {
+            return Vec::new();
+        }
+        let mut copies = self.entries(entry, ttl);
+        copies.retain(|(position, _)| leased || self.shared.is_none() || self.remote(*position).is_none());
+        copies
     }
 
     /// One entry per tier with a TTL of its own; a TTL of zero leaves the tier out.
@@ -147,7 +317,7 @@ impl Engine {
             return;
         }
         let hit = Hit { entry: entry.clone(), source: Source::Tier(position) };
-        let copies = self.copies_above(key, &hit, true);
+        let copies = self.copies_above(key, &hit, true, false);
         let made = copies.len();
         if made > 0 && self.local.copy_up(key, position, entry, copies) {
             self.stats.promoted(made);
@@ -187,4 +357,21 @@ impl Engine {
             "a value of {len} bytes exceeds the limit of {limit}; raise it with CacheSystemBuilder::with_max_value_bytes"
         )))
     }
+}
+
+/// How a put ended where a coordinator decides.
+struct Placement<'a> {
+    /// Whether the value is the newest.
+    accepted: bool,
+    outcome: Option<Outcome<'a>>,
+}
+
+impl Placement<'_> {
+    fn taken((): ()) -> Self {
+        Self { accepted: true, outcome: None }
+    }
+}
+
+fn unstored() -> CacheError {
+    CacheError::BackendError(Failure::new("no tier took the value"))
 }

@@ -10,21 +10,27 @@ use std::future::Future;
 use std::hash::BuildHasher;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use hashbrown::HashTable;
 use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard};
 
 use super::flight::{Flight, Phase};
-use super::protection::Protection;
+use crate::clock::{Clock, Moment};
 use crate::defaults;
+use crate::protection::Protection;
 use crate::sync::{Mutex, MutexGuard};
 
 pub(crate) struct InFlight<T> {
     shards: Box<[Mutex<Shard<T>>]>,
     hasher: foldhash::fast::RandomState,
+    clock: Clock,
     keys: AtomicUsize,
+    /// Flights that could still have been joined when their key was revoked.
+    closed: AtomicU64,
+    /// Fills refused because their key had moved.
+    refused: AtomicU64,
 }
 
 struct Shard<T>(HashTable<Slot<T>>);
@@ -78,18 +84,26 @@ pub(crate) enum Turn<T: Clone> {
 }
 
 impl<T: Clone> InFlight<T> {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(clock: Clock) -> Arc<Self> {
         let shards = if cfg!(model_check) { 1 } else { defaults::IN_FLIGHT_SHARDS };
         Arc::new(Self {
             shards: (0..shards).map(|_| Mutex::new(Shard(HashTable::new()))).collect(),
             hasher: foldhash::fast::RandomState::default(),
+            clock,
             keys: AtomicUsize::new(0),
+            closed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         })
     }
 
     /// The number of keys being read or written just now.
     pub(crate) fn len(&self) -> usize {
         self.keys.load(Ordering::Relaxed)
+    }
+
+    /// Flights that were closed to further callers, and fills that were refused, by a revocation.
+    pub(crate) fn refusals(&self) -> (u64, u64) {
+        (self.closed.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
 
     /// Leads a new flight for `key`, or follows the one under way.
@@ -128,7 +142,7 @@ impl<T: Clone> InFlight<T> {
         }
         let hash = self.hash(key);
         let mut shard = self.shard(hash);
-        self.update(&mut shard, key, hash, Slot::revoke);
+        self.update(&mut shard, key, hash, |slot| self.revoke_slot(slot));
         if let Some(change) = change {
             change();
         }
@@ -139,10 +153,30 @@ impl<T: Clone> InFlight<T> {
         for shard in &self.shards {
             shard.lock().0.retain(|slot| {
                 if matches(&slot.key) {
-                    slot.revoke();
+                    self.revoke_slot(slot);
                 }
                 self.keep(slot)
             });
+        }
+    }
+
+    /// Closes every flight to further callers; what they store is judged by its tags.
+    pub(crate) fn close_flights(&self) {
+        for shard in &self.shards {
+            shard.lock().0.retain(|slot| {
+                self.count_closed(slot.close());
+                self.keep(slot)
+            });
+        }
+    }
+
+    fn revoke_slot(&self, slot: &mut Slot<T>) {
+        self.count_closed(slot.revoke());
+    }
+
+    fn count_closed(&self, flights: usize) {
+        if flights > 0 {
+            self.closed.fetch_add(flights as u64, Ordering::Relaxed);
         }
     }
 
@@ -190,7 +224,7 @@ impl<T: Clone> InFlight<T> {
     fn watch_slot(self: &Arc<Self>, slot: &mut Slot<T>, hash: u64) -> Watch<T> {
         slot.watchers += 1;
         let place = Place { table: Arc::clone(self), key: Arc::clone(&slot.key), hash };
-        Watch { place, stamp: slot.stamp, released: false }
+        Watch { place, stamp: slot.stamp, born: self.clock.now(), released: false }
     }
 
     /// Changes the slot of `key`, if there is one, and removes it when nothing is left in it.
@@ -254,11 +288,19 @@ impl<T: Clone> Slot<T> {
         self.flight(kind).is_some_and(|attached| Arc::ptr_eq(attached, flight))
     }
 
-    fn revoke(&mut self) {
+    /// Answers how many flights it closed.
+    fn revoke(&mut self) -> usize {
         self.stamp.revoked += 1;
-        if Protection::NoLateJoiners.is_on() {
-            self.flights = [const { None }; Kind::COUNT];
+        self.close()
+    }
+
+    fn close(&mut self) -> usize {
+        if !Protection::NoLateJoiners.is_on() {
+            return 0;
         }
+        let open = self.flights.iter().flatten().count();
+        self.flights = [const { None }; Kind::COUNT];
+        open
     }
 
     fn admits(&self, since: Stamp, origin: Origin) -> bool {
@@ -291,12 +333,18 @@ impl<T: Clone> Place<T> {
 pub(crate) struct Watch<T: Clone> {
     place: Place<T>,
     stamp: Stamp,
+    born: Moment,
     released: bool,
 }
 
 impl<T: Clone> Watch<T> {
     pub(crate) fn key(&self) -> &Arc<str> {
         &self.place.key
+    }
+
+    /// When the watch began: what is stored under it reflects every invalidation up to then.
+    pub(crate) fn born(&self) -> Moment {
+        self.born
     }
 
     /// Whether a value read since the watch began may still be stored.
@@ -316,14 +364,18 @@ impl<T: Clone> Watch<T> {
             }
             admitted
         });
-        filled.unwrap_or(false)
+        let filled = filled.unwrap_or(false);
+        if !filled {
+            place.table.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        filled
     }
 
     /// Revokes the key and goes on watching from there: the beginning of a put or a removal.
     pub(crate) fn revoke(&mut self, change: impl FnOnce()) {
-        let stamp = &mut self.stamp;
+        let (table, stamp) = (&self.place.table, &mut self.stamp);
         self.place.with_slot(|slot| {
-            slot.revoke();
+            table.revoke_slot(slot);
             *stamp = slot.stamp;
             change();
         });
@@ -332,11 +384,11 @@ impl<T: Clone> Watch<T> {
     /// Revokes the key once more: the end of a put or removal, for what readers did meanwhile. `change` runs under the
     /// lock and is told whether the key is otherwise as this writer left it.
     pub(crate) fn conclude(&mut self, change: impl FnOnce(bool)) {
-        let stamp = &mut self.stamp;
+        let (table, stamp) = (&self.place.table, &mut self.stamp);
         self.place.with_slot(|slot| {
             let unmoved = slot.admits(*stamp, Origin::Source);
             if Protection::RevokeAtTheEnd.is_on() {
-                slot.revoke();
+                table.revoke_slot(slot);
             }
             *stamp = slot.stamp;
             change(unmoved);

@@ -6,18 +6,20 @@
 //! these types as they are.
 
 mod flight;
+mod horizon;
 mod in_flight;
 #[cfg(all(test, model_check))]
 mod model;
-mod protection;
 
 use std::sync::Arc;
 
 use tokio::sync::Mutex as TurnLock;
 
+pub(crate) use horizon::{Horizon, Limits};
 pub(crate) use in_flight::{InFlight, Join, Kind, Lead, Origin, Turn, Watch};
 
-use crate::entry::Entry;
+use crate::clock::Moment;
+use crate::entry::{Entry, Tag};
 use crate::traits::InProcess;
 
 /// The in-process tiers of a stack. `T` is what a flight answers.
@@ -28,6 +30,7 @@ pub(crate) struct Local<T: Clone> {
     /// How many tiers, from the top, are in-process: what a synchronous lookup covers.
     leading: usize,
     in_flight: Arc<InFlight<T>>,
+    horizon: Horizon,
 }
 
 /// An in-process tier and its place in the stack, from 0.
@@ -42,22 +45,28 @@ pub(crate) type Placed = (usize, Entry);
 
 impl<T: Clone> Local<T> {
     /// `stores` in ascending position.
-    pub(crate) fn new(stores: Vec<Store>) -> Self {
+    pub(crate) fn new(stores: Vec<Store>, horizon: Horizon) -> Self {
         let leading = stores.iter().enumerate().take_while(|(place, store)| *place == store.position).count();
         let first = stores.first().filter(|_| leading > 0).map(|store| Arc::clone(&store.face));
-        Self { stores, first, leading, in_flight: InFlight::new() }
+        let in_flight = InFlight::new(horizon.clock().clone());
+        Self { stores, first, leading, in_flight, horizon }
+    }
+
+    pub(crate) fn horizon(&self) -> &Horizon {
+        &self.horizon
     }
 
     /// The live entry of the first tier, if that is in-process.
     #[inline]
     pub(crate) fn lookup_first(&self, key: &str) -> Option<Entry> {
-        self.first.as_ref()?.lookup(key)
+        self.first.as_ref()?.lookup(key).filter(|entry| self.horizon.admits(entry))
     }
 
     /// The first live entry of the other leading tiers, and where it was.
     pub(crate) fn lookup_next(&self, key: &str) -> Option<Placed> {
         let next = self.stores.iter().take(self.leading).skip(1);
-        next.into_iter().find_map(|store| Some((store.position, store.face.lookup(key)?)))
+        let admitted = |entry: &Entry| self.horizon.admits(entry);
+        next.into_iter().find_map(|store| Some((store.position, store.face.lookup(key).filter(admitted)?)))
     }
 
     /// How many tiers from the top are in-process.
@@ -67,7 +76,8 @@ impl<T: Clone> Local<T> {
 
     /// Looks into the in-process tier at `position`.
     pub(crate) fn lookup_at(&self, position: usize, key: &str) -> Option<Entry> {
-        self.stores.iter().find(|store| store.position == position)?.face.lookup(key)
+        let store = self.stores.iter().find(|store| store.position == position)?;
+        store.face.lookup(key).filter(|entry| self.horizon.admits(entry))
     }
 
     pub(crate) fn join(&self, key: &str, kind: Kind) -> Join<T> {
@@ -80,17 +90,18 @@ impl<T: Clone> Local<T> {
 
     /// Stores `entries` unless the key has moved since the watch began; true if they were stored.
     pub(crate) fn fill(&self, watch: &mut Watch<T>, origin: Origin, entries: Vec<Placed>) -> bool {
-        watch.fill(origin, |key| self.store(key, entries))
+        let born = watch.born();
+        watch.fill(origin, |key| self.store(key, entries, Some(born)))
     }
 
     /// Replaces `key` in every in-process tier at once, dropping it where there is no entry for it: a put where no
     /// other tier has to be asked.
     pub(crate) fn put(&self, key: &str, entry_at: impl Fn(usize) -> Option<Entry>) {
-        let key: Arc<str> = key.into();
+        let (key, born): (Arc<str>, _) = (key.into(), self.horizon.clock().now());
         self.in_flight.revoke(&key, || {
             for store in self.stores.iter().rev() {
                 match entry_at(store.position) {
-                    Some(entry) => store.face.store(&key, entry),
+                    Some(entry) => store.face.store(&key, entry.born_at(born)),
                     None => store.face.evict(&key),
                 }
             }
@@ -99,11 +110,11 @@ impl<T: Clone> Local<T> {
 
     /// Ends a put: what was read and copied meanwhile goes, `entries` stay unless the key was revoked.
     pub(crate) fn conclude(&self, watch: &mut Watch<T>, entries: Vec<Placed>) {
-        let key = Arc::clone(watch.key());
+        let (key, born) = (Arc::clone(watch.key()), watch.born());
         watch.conclude(|unmoved| {
             self.evict(&key);
             if unmoved {
-                self.store(&key, entries);
+                self.store(&key, entries, Some(born));
             }
         });
     }
@@ -116,7 +127,7 @@ impl<T: Clone> Local<T> {
                 .lookup_at(position, &key)
                 .is_some_and(|stored| stored.is_same_value(source) && stored.expires() == source.expires());
             if unmoved {
-                self.store(&key, copies);
+                self.store(&key, copies, None);
             }
             unmoved
         })
@@ -127,7 +138,8 @@ impl<T: Clone> Local<T> {
         let key: Arc<str> = key.into();
         self.in_flight.exclusively(&key, || match self.lookup_at(position, &key) {
             Some(stored) if stored.is_same_value(entry) => {
-                self.store(&key, vec![(position, entry.expiring(stored.expires()))]);
+                let same = entry.expiring(stored.expires()).born_at(stored.born());
+                self.store(&key, vec![(position, same)], None);
                 // The same value is nothing newer: a copy of it under way stays welcome.
                 false
             }
@@ -158,6 +170,23 @@ impl<T: Clone> Local<T> {
         }
     }
 
+    /// Drops every entry with this tag, and closes the flights that may bring one.
+    pub(crate) fn revoke_tag(&self, tag: &Tag) {
+        self.horizon.revoke_tag(tag);
+        self.in_flight.close_flights();
+    }
+
+    /// Forgets everything, in one step however much it is.
+    pub(crate) fn flush(&self) {
+        self.horizon.flush();
+        self.in_flight.revoke_where(&|_| true);
+    }
+
+    /// Flights closed to further callers and fills refused, by revocations so far.
+    pub(crate) fn refusals(&self) -> (u64, u64) {
+        self.in_flight.refusals()
+    }
+
     /// The write turns in use for matching keys.
     pub(crate) fn turns_where(&self, matches: &dyn Fn(&str) -> bool) -> Vec<Arc<TurnLock<()>>> {
         self.in_flight.turns_where(matches)
@@ -175,10 +204,12 @@ impl<T: Clone> Local<T> {
         }
     }
 
-    fn store(&self, key: &Arc<str>, entries: Vec<Placed>) {
+    /// What was read from below or made under a watch is as old as the watch; a copy within the process keeps its age.
+    fn store(&self, key: &Arc<str>, entries: Vec<Placed>, born: Option<Moment>) {
         for (position, entry) in entries.into_iter().rev() {
             if let Some(store) = self.stores.iter().find(|store| store.position == position) {
-                store.face.store(key, entry);
+                let born = born.filter(|_| entry.born() == Moment::ORIGIN).unwrap_or(entry.born());
+                store.face.store(key, entry.born_at(born));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::defaults;
 
 /// How long a value is kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub enum CacheStrategy {
     /// 10 seconds.
     RealTime,
@@ -18,6 +18,7 @@ pub enum CacheStrategy {
     /// This long. Zero stores nothing, and a put of it removes the key; a century is fine.
     Custom(Duration),
     /// 5 minutes.
+    #[default]
     Default,
 }
 

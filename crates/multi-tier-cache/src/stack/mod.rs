@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub use config::{CacheTier, TierConfig, TierStats};
-pub(crate) use remote::{Ask, Remote};
+pub(crate) use remote::{Ask, Forget, Remote};
 
 use crate::clock::Clock;
 use crate::error::{CacheError, CacheResult};

@@ -30,6 +30,7 @@ struct Debts {
     hashes: HashSet<u64>,
     hasher: RandomState,
     patterns: HashMap<String, Pattern>,
+    tags: HashMap<Box<str>, u64>,
     /// More than can be remembered at all.
     all: bool,
 }
@@ -46,6 +47,7 @@ struct Pattern {
 pub(crate) enum Debt {
     Keys(Vec<(Box<str>, u64)>),
     Pattern(String, u64),
+    Tag(Box<str>, u64),
 }
 
 impl Owed {
@@ -95,6 +97,30 @@ impl Owed {
         });
     }
 
+    pub(crate) fn owe_tag(&self, tag: &str) {
+        self.change(|debts| {
+            debts.failures += 1;
+            debts.tags.insert(tag.into(), debts.failures);
+        });
+    }
+
+    /// Whether entries with this tag must not be read.
+    pub(crate) fn concerns_tag(&self, tag: &str) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let debts = self.debts.lock();
+        debts.all || debts.tags.contains_key(tag)
+    }
+
+    pub(crate) fn settle_tag(&self, tag: &str, failures: u64) {
+        self.change(|debts| {
+            if debts.tags.get(tag).is_some_and(|failure| *failure <= failures) {
+                debts.tags.remove(tag);
+            }
+        });
+    }
+
     /// `key` was removed or replaced by an attempt that began when there were this many `failures`.
     pub(crate) fn settle(&self, key: &str, failures: u64) {
         if !self.is_empty() {
@@ -126,6 +152,9 @@ impl Owed {
         if !debts.keys.is_empty() {
             return Some(Debt::Keys(debts.keys.iter().take(keys).map(|(k, n)| (k.clone(), *n)).collect()));
         }
+        if let Some((tag, failure)) = debts.tags.iter().next() {
+            return Some(Debt::Tag(tag.clone(), *failure));
+        }
         let (pattern, known) = debts.patterns.iter().find(|(_, pattern)| !pattern.refused)?;
         Some(Debt::Pattern(pattern.clone(), known.failure))
     }
@@ -151,12 +180,14 @@ impl Owed {
     fn change(&self, change: impl FnOnce(&mut Debts)) {
         let mut debts = self.debts.lock();
         change(&mut debts);
-        if debts.hashes.len() > defaults::OWED_HASHES || debts.patterns.len() > defaults::OWED_PATTERNS {
+        let too_many = debts.patterns.len().max(debts.tags.len()) > defaults::OWED_PATTERNS;
+        if debts.hashes.len() > defaults::OWED_HASHES || too_many {
             tracing::error!("a tier owes more removals than can be remembered: nothing in it is read any more");
             let (failures, hasher) = (debts.failures, debts.hasher.clone());
             *debts = Debts { all: true, failures, hasher, ..Debts::default() };
         }
-        let count = debts.keys.len() + debts.hashes.len() + debts.patterns.len() + usize::from(debts.all);
+        let named = debts.keys.len() + debts.hashes.len() + debts.patterns.len() + debts.tags.len();
+        let count = named + usize::from(debts.all);
         self.count.store(count, Ordering::Release);
     }
 }

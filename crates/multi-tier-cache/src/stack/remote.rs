@@ -5,12 +5,12 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::{Either, select};
+use futures_util::future::{BoxFuture, Either, select};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
@@ -27,9 +27,20 @@ pub(crate) struct Remote {
     /// None for a backend that keeps a budget of its own.
     breaker: Option<Breaker>,
     owed: Owed,
+    /// How removals that are owed are made up for, if not by the backend alone.
+    forget: OnceLock<Weak<dyn Forget>>,
     /// Whether a task is making up for what is owed.
     settling: AtomicBool,
     errors: AtomicU64,
+}
+
+/// Removes keys from a tier whose removals others must hear of.
+pub(crate) trait Forget: Send + Sync {
+    fn forget<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<()>>;
+
+    fn forget_pattern<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, CacheResult<()>>;
+
+    fn forget_tag<'a>(&'a self, tag: &'a str) -> BoxFuture<'a, CacheResult<()>>;
 }
 
 /// What a read is for: the remaining TTL costs more to ask for.
@@ -43,14 +54,25 @@ impl Remote {
     pub(crate) fn new(backend: Arc<dyn L2CacheBackend>, level: usize, clock: Clock) -> Arc<Self> {
         let label = format!("L{level} {}", backend.name());
         let breaker = (!backend.capabilities().has(Capabilities::BUDGETED)).then(|| Breaker::new(clock));
-        let (owed, settling, errors) = (Owed::default(), AtomicBool::new(false), AtomicU64::new(0));
-        Arc::new(Self { backend, label, breaker, owed, settling, errors })
+        let (owed, forget) = (Owed::default(), OnceLock::new());
+        let (settling, errors) = (AtomicBool::new(false), AtomicU64::new(0));
+        Arc::new(Self { backend, label, breaker, owed, forget, settling, errors })
+    }
+
+    /// Lets removals that are owed be made up for by `forget`.
+    pub(crate) fn forgets_by(&self, forget: Weak<dyn Forget>) {
+        // Set once, by the engine that the tier is made for.
+        let _ = self.forget.set(forget);
+    }
+
+    pub(crate) fn has(&self, capability: Capabilities) -> bool {
+        self.backend.capabilities().has(capability)
     }
 
     pub(crate) async fn get(&self, key: &str, ask: Ask) -> CacheResult<Option<ValueAndTtl>> {
         if let Some(failures) = self.owed.concerns(key) {
             // The tier may hold what it was told to forget: forget it now, or do not ask.
-            self.perform("remove", async { self.backend.remove(key).await }).await?;
+            self.perform("remove", self.erase(&[key])).await?;
             self.owed.settle(key, failures);
             return Ok(None);
         }
@@ -109,14 +131,44 @@ impl Remote {
     /// the key space is large, so its budget is another.
     pub(crate) async fn remove_pattern(self: &Arc<Self>, pattern: &str) -> CacheResult<()> {
         let failures = self.failures();
-        let work = async { self.backend.remove_pattern(pattern).await };
-        let removed = self.timed(defaults::PATTERN_BUDGET, work).await;
+        let removed = self.scan_for(pattern).await;
         match &removed {
             Ok(()) => self.owed.settle_pattern(pattern, failures),
             Err(error) if error.is_refusal() => {}
             Err(_) => self.owe_pattern(pattern),
         }
+        removed
+    }
+
+    /// Removes by pattern, whatever comes of it.
+    pub(crate) async fn scan_for(&self, pattern: &str) -> CacheResult<()> {
+        let work = async { self.backend.remove_pattern(pattern).await };
+        let removed = self.timed(defaults::PATTERN_BUDGET, work).await;
         removed.map_err(|error| self.failed(error, "remove_pattern"))
+    }
+
+    /// Removes everything.
+    pub(crate) async fn clear(self: &Arc<Self>) -> CacheResult<()> {
+        let cleared = self.timed(defaults::PATTERN_BUDGET, async { self.backend.clear().await }).await;
+        if cleared.as_ref().is_err_and(|error| !error.is_refusal()) {
+            self.owe_pattern("*");
+        }
+        cleared.map_err(|error| self.failed(error, "clear"))
+    }
+
+    async fn erase(&self, keys: &[&str]) -> CacheResult<()> {
+        match (self.forget.get().and_then(Weak::upgrade), keys) {
+            (Some(forget), keys) => forget.forget(keys).await,
+            (None, [key]) => self.backend.remove(key).await,
+            (None, keys) => self.backend.remove_many(keys).await,
+        }
+    }
+
+    async fn erase_pattern(&self, pattern: &str) -> CacheResult<()> {
+        match self.forget.get().and_then(Weak::upgrade) {
+            Some(forget) => forget.forget_pattern(pattern).await,
+            None => self.backend.remove_pattern(pattern).await,
+        }
     }
 
     /// Notes that the tier may hold an older value of `key`, and begins to make up for it.
@@ -131,13 +183,30 @@ impl Remote {
         self.settle_in_background();
     }
 
+    /// The same for every entry with this tag.
+    pub(crate) fn owe_tag(self: &Arc<Self>, tag: &str) {
+        self.owed.owe_tag(tag);
+        self.settle_in_background();
+    }
+
+    /// Whether an entry with this tag must not be read.
+    pub(crate) fn owes_tag(&self, tag: &str) -> bool {
+        self.owed.concerns_tag(tag)
+    }
+
     /// Removals that the tier owes.
     pub(crate) fn owed(&self) -> usize {
         self.owed.len()
     }
 
-    fn failures(&self) -> u64 {
+    /// How many removals have failed so far; what begins now settles those and no later ones.
+    pub(crate) fn failures(&self) -> u64 {
         if self.owed.is_empty() { 0 } else { self.owed.failures() }
+    }
+
+    /// `key` was removed or replaced by what began when there were this many failures.
+    pub(crate) fn settle(&self, key: &str, failures: u64) {
+        self.owed.settle(key, failures);
     }
 
     pub(crate) async fn works(&self) -> bool {
@@ -163,17 +232,22 @@ impl Remote {
     async fn make_up(&self, debt: Debt) -> bool {
         match debt {
             Debt::Pattern(pattern, failure) => {
-                let work = async { self.backend.remove_pattern(&pattern).await };
-                match self.timed(defaults::PATTERN_BUDGET, work).await {
+                match self.timed(defaults::PATTERN_BUDGET, self.erase_pattern(&pattern)).await {
                     Ok(()) => self.owed.settle_pattern(&pattern, failure),
                     Err(error) if error.is_retryable() => return false,
                     Err(_) => self.owed.refuse_pattern(&pattern),
                 }
             }
+            Debt::Tag(tag, failure) => {
+                let Some(forget) = self.forget.get().and_then(Weak::upgrade) else { return false };
+                match self.timed(defaults::TIER_BUDGET, forget.forget_tag(&tag)).await {
+                    Ok(()) => self.owed.settle_tag(&tag, failure),
+                    Err(_) => return false,
+                }
+            }
             Debt::Keys(debts) => {
                 let keys: Vec<&str> = debts.iter().map(|(key, _)| &**key).collect();
-                let work = async { self.backend.remove_many(&keys).await };
-                if self.timed(defaults::TIER_BUDGET, work).await.is_ok() {
+                if self.timed(defaults::TIER_BUDGET, self.erase(&keys)).await.is_ok() {
                     debts.iter().for_each(|(key, failure)| self.owed.settle(key, *failure));
                     return true;
                 }
@@ -187,7 +261,7 @@ impl Remote {
     async fn make_up_singly(&self, debts: &[(Box<str>, u64)]) -> bool {
         let mut answered = false;
         for (key, failure) in debts {
-            match self.timed(defaults::TIER_BUDGET, async { self.backend.remove(key).await }).await {
+            match self.timed(defaults::TIER_BUDGET, self.erase(&[key])).await {
                 Ok(()) => self.owed.settle(key, *failure),
                 Err(error) if error.is_retryable() && !answered => return false,
                 Err(error) if error.is_retryable() => continue,
@@ -204,7 +278,11 @@ impl Remote {
     }
 
     /// Runs `work` within the budget, unless the tier is being left alone.
-    async fn perform<R>(&self, operation: &'static str, work: impl Future<Output = CacheResult<R>>) -> CacheResult<R> {
+    pub(crate) async fn perform<R>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = CacheResult<R>>,
+    ) -> CacheResult<R> {
         self.admit(operation)?;
         self.attempt(operation, work).await
     }

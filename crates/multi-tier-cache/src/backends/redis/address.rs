@@ -78,6 +78,11 @@ impl RedisAddress {
         })
     }
 
+    /// Whether `other` is the same database of the same server.
+    pub(crate) fn is_same_server(&self, other: &Self) -> bool {
+        self.info.addr() == other.info.addr() && self.info.redis_settings().db() == other.info.redis_settings().db()
+    }
+
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
     }

@@ -132,6 +132,11 @@ impl Supervisor {
         self.0.server.explain(error, response)
     }
 
+    /// Whether this is the server, user and database at `address`.
+    pub(crate) fn is_at(&self, address: &RedisAddress) -> bool {
+        self.0.server.address.is_same_server(address)
+    }
+
     pub(crate) fn budget(&self) -> Duration {
         self.0.server.budget
     }

@@ -1,5 +1,9 @@
 //! The verbs of the established API on string keys and bytes. Each is a thin layer over the engine.
 
+mod assembly;
+mod fleet;
+mod options;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -11,12 +15,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 #[cfg(all(feature = "moka", feature = "redis"))]
-use crate::backends::redis::address::RedisAddress;
-#[cfg(all(feature = "moka", feature = "redis"))]
 use crate::backends::{L1Cache, L2Cache};
-use crate::clock::Clock;
 use crate::defaults;
-use crate::engine::{BytesLoad, Engine, Hit, Load, Options, SharedLoad, TypedLoad, Wanted};
+use crate::engine::{BytesLoad, Engine, Hit, Keep, Load, Options, Put, SharedLoad, TypedLoad, Wanted};
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
 use crate::invalidation::{InvalidationConfig, InvalidationStats};
@@ -25,6 +26,9 @@ use crate::redis_streams::RedisStreams;
 use crate::serialization::CacheSerializer;
 use crate::stack::FirstTier;
 use crate::traits::{CacheBackend, L2CacheBackend, StreamEntry, StreamingBackend};
+
+pub(crate) use assembly::{BusChoice, Joining};
+pub use options::CallOptions;
 
 pub use crate::engine::CacheManagerStats;
 pub use crate::policy::CacheStrategy;
@@ -65,7 +69,6 @@ pub struct CacheManager {
     engine: Arc<Engine>,
     serializer: CacheSerializer,
     streams: Option<Arc<dyn StreamingBackend>>,
-    invalidation: Option<InvalidationConfig>,
 }
 
 /// Whether a tier works.
@@ -95,23 +98,23 @@ impl CacheManager {
         Self::new_with_backends(l1_cache, l2_cache, Some(streams))
     }
 
-    /// The default pair of tiers with an invalidation bus at `redis_url`.
-    ///
-    /// Invalidations hold on this instance and in the tiers it shares. In this version none are sent to or received
-    /// from other instances; their in-process tiers see a change when their copy's TTL ends.
+    /// The default pair of tiers, joined to the invalidation bus at `redis_url`. If that is another server than the
+    /// second tier's, removing a value and announcing it are two steps, in this order.
     ///
     /// # Errors
     /// `ConfigError` if `redis_url` is malformed. A server that cannot be reached is not an error.
     #[cfg(all(feature = "moka", feature = "redis"))]
+    #[expect(clippy::unused_async, reason = "the established signature")]
     pub async fn new_with_invalidation(
         l1_cache: Arc<L1Cache>,
         l2_cache: Arc<L2Cache>,
         redis_url: &str,
         config: InvalidationConfig,
     ) -> CacheResult<Self> {
-        RedisAddress::resolve(Some(redis_url))?;
-        let manager = Self::new(l1_cache, l2_cache).await?;
-        Ok(Self { invalidation: Some(config), ..manager })
+        let streams = Arc::new(RedisStreams::beside(&l2_cache));
+        let tiers = pair(l1_cache, l2_cache);
+        let bus = BusChoice::JoinAt(redis_url.to_owned(), config);
+        Self::assemble(tiers, Some(streams), Options::default(), &Joining { bus, ..Joining::default() })
     }
 
     /// Two tiers: `l1_cache` in front of `l2_cache`.
@@ -123,9 +126,7 @@ impl CacheManager {
         l2_cache: Arc<dyn L2CacheBackend>,
         streaming_backend: Option<Arc<dyn StreamingBackend>>,
     ) -> CacheResult<Self> {
-        let l1 = CacheTier::with_config(Arc::new(FirstTier(l1_cache)), &TierConfig::as_l1());
-        let l2 = CacheTier::with_config(l2_cache, &TierConfig::as_l2());
-        Self::new_with_tiers(vec![l1, l2], streaming_backend)
+        Self::new_with_tiers(pair(l1_cache, l2_cache), streaming_backend)
     }
 
     /// Any number of tiers, in ascending order of level.
@@ -137,21 +138,7 @@ impl CacheManager {
         tiers: Vec<CacheTier>,
         streaming_backend: Option<Arc<dyn StreamingBackend>>,
     ) -> CacheResult<Self> {
-        let options = Options { clock: Clock::system(), max_value_bytes: defaults::MAX_VALUE_BYTES, promote_if: None };
-        Self::with_options(tiers, streaming_backend, options)
-    }
-
-    pub(crate) fn with_options(
-        tiers: Vec<CacheTier>,
-        streams: Option<Arc<dyn StreamingBackend>>,
-        options: Options,
-    ) -> CacheResult<Self> {
-        let engine = Engine::new(tiers, options)?;
-        Ok(Self { engine, serializer: CacheSerializer::default(), streams, invalidation: None })
-    }
-
-    pub(crate) fn announcing(self, invalidation: Option<InvalidationConfig>) -> Self {
-        Self { invalidation, ..self }
+        Self::assemble(tiers, streaming_backend, Options::default(), &Joining::default())
     }
 
     /// Sets the format of the typed verbs; JSON until then.
@@ -187,7 +174,8 @@ impl CacheManager {
     /// The last tier's error if none took the value. `ConfigError` if the value is over the limit (8 MiB unless
     /// [configured](crate::CacheSystemBuilder::with_max_value_bytes)) or the key is too long; nothing is stored then.
     pub async fn set_with_strategy(&self, key: &str, value: Bytes, strategy: CacheStrategy) -> CacheResult<()> {
-        self.engine.put(key, value, strategy.to_duration()).await
+        let put = Put { ttl: strategy.to_duration(), tags: &[], announced: self.engine.announces_writes() };
+        self.engine.put(key, value, put).await.map(drop)
     }
 
     /// The bytes of `key`, computed by `compute` if no tier has them: once, however many callers ask at once.
@@ -265,13 +253,14 @@ impl CacheManager {
         load.value.ok_or_else(unaccepted)
     }
 
-    /// Removes `key` from every tier: no read that starts after this returns a value computed or read before it.
+    /// Removes `key` from every tier: no read that starts after this returns a value computed or read before it. With
+    /// a bus, on every instance as soon as its message arrives there, and within the staleness bound whatever is lost.
     ///
     /// # Errors
     /// `InvalidationError` if a tier could not be reached; it may still hold the key. The in-process tiers are clean
     /// in any case.
     pub async fn invalidate(&self, key: &str) -> CacheResult<()> {
-        self.engine.invalidate(key).await
+        self.engine.invalidate(key).await.map(drop)
     }
 
     /// Removes every key that matches a Redis glob pattern. Slow: it scans each tier's keys.
@@ -280,7 +269,7 @@ impl CacheManager {
     /// `InvalidationError` if a tier could not be reached or cannot match patterns; `ConfigError` if a shared tier
     /// without a key prefix would have to scan other programs' keys (a pattern that does not begin literally).
     pub async fn invalidate_pattern(&self, pattern: &str) -> CacheResult<()> {
-        self.engine.invalidate_pattern(pattern).await
+        self.engine.invalidate_pattern(pattern).await.map(drop)
     }
 
     /// Replaces `key` in every tier; `None` keeps it for five minutes.
@@ -288,7 +277,8 @@ impl CacheManager {
     /// # Errors
     /// As [`set_with_strategy`](Self::set_with_strategy).
     pub async fn update_cache(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> CacheResult<()> {
-        self.engine.put(key, value, ttl.unwrap_or(defaults::TTL)).await
+        let put = Put { ttl: ttl.unwrap_or(defaults::TTL), tags: &[], announced: true };
+        self.engine.put(key, value, put).await.map(drop)
     }
 
     /// Replaces `key` in every tier, and for other instances as [`update_cache`](Self::update_cache) does.
@@ -296,7 +286,8 @@ impl CacheManager {
     /// # Errors
     /// As [`set_with_strategy`](Self::set_with_strategy).
     pub async fn set_with_broadcast(&self, key: &str, value: Bytes, strategy: CacheStrategy) -> CacheResult<()> {
-        self.engine.put(key, value, strategy.to_duration()).await
+        let put = Put { ttl: strategy.to_duration(), tags: &[], announced: true };
+        self.engine.put(key, value, put).await.map(drop)
     }
 
     /// Requests, hits and misses so far. Lock-free; the parts of one snapshot may be a few requests apart.
@@ -314,7 +305,7 @@ impl CacheManager {
     /// Messages of the invalidation bus; `None` for a manager that has none.
     #[must_use]
     pub fn invalidation_stats(&self) -> Option<InvalidationStats> {
-        self.invalidation.as_ref().map(|_| InvalidationStats::default())
+        self.engine.messages()
     }
 
     /// Same as [`invalidation_stats`](Self::invalidation_stats).
@@ -335,6 +326,10 @@ impl CacheManager {
             }
         });
         join_all(health).await
+    }
+
+    pub(crate) fn stop(&self) {
+        self.engine.stop();
     }
 
     pub(crate) async fn first_tier_works(&self) -> bool {
@@ -393,9 +388,15 @@ impl CacheManager {
     }
 
     async fn load_below(&self, key: &str, strategy: CacheStrategy, load: &mut dyn Load) -> CacheResult<Entry> {
-        let hit: Option<Hit> = self.engine.read(key, Wanted::Loaded(load, strategy.to_duration())).await?;
+        let keep = Keep { ttl: strategy.to_duration(), tags: &[] };
+        let hit: Option<Hit> = self.engine.read(key, Wanted::Loaded(load, keep)).await?;
         hit.map(|hit| hit.entry).ok_or_else(unaccepted)
     }
+}
+
+fn pair(l1: Arc<dyn CacheBackend>, l2: Arc<dyn L2CacheBackend>) -> Vec<CacheTier> {
+    let l1 = CacheTier::with_config(Arc::new(FirstTier(l1)), &TierConfig::as_l1());
+    vec![l1, CacheTier::with_config(l2, &TierConfig::as_l2())]
 }
 
 /// A load answers with a value its loader accepted or made; anything else is a defect of the engine.

@@ -1,0 +1,148 @@
+//! Puts a manager together: which tier coordinates, and where the log of invalidations is kept.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::CacheManager;
+#[cfg(feature = "redis")]
+use crate::backends::RedisCache;
+#[cfg(feature = "redis")]
+use crate::backends::redis::address::RedisAddress;
+#[cfg(feature = "redis")]
+use crate::backends::redis::connection::Supervisor;
+use crate::coordinator::SharedCoordinator;
+use crate::coordinator::memory::Hub;
+#[cfg(feature = "redis")]
+use crate::coordinator::redis::{Audit, RedisCoordinator};
+#[cfg(feature = "redis")]
+use crate::defaults;
+use crate::engine::{Announce, Coordination, Engine, Options};
+use crate::error::{CacheError, CacheResult};
+use crate::invalidation::{CoherenceConfig, InvalidationConfig};
+use crate::serialization::CacheSerializer;
+use crate::stack::CacheTier;
+use crate::traits::{Capabilities, L2CacheBackend, StreamingBackend};
+
+/// Whether a manager joins the invalidation bus, and how it is kept coherent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Joining {
+    pub(crate) bus: BusChoice,
+    pub(crate) coherence: CoherenceConfig,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) enum BusChoice {
+    /// No bus. Shared tiers are still filled under leases where they can be.
+    #[default]
+    Alone,
+    /// The bus, if a tier can carry it.
+    IfPossible,
+    /// The bus, or a configuration error.
+    Join(InvalidationConfig),
+    /// The bus at another address than the values', unless it is the same.
+    #[cfg(feature = "redis")]
+    JoinAt(String, InvalidationConfig),
+}
+
+impl CacheManager {
+    pub(crate) fn assemble(
+        tiers: Vec<CacheTier>,
+        streams: Option<Arc<dyn StreamingBackend>>,
+        options: Options,
+        joining: &Joining,
+    ) -> CacheResult<Self> {
+        joining.coherence.validate()?;
+        let coordination = coordination(&tiers, joining)?;
+        let engine = Engine::new(tiers, options, coordination)?;
+        Ok(Self { engine, serializer: CacheSerializer::default(), streams })
+    }
+}
+
+/// The nearest shared tier coordinates, if it can.
+fn coordination(tiers: &[CacheTier], joining: &Joining) -> CacheResult<Option<Coordination>> {
+    let shared = tiers.iter().position(|tier| tier.backend.capabilities().has(Capabilities::SHARED));
+    let (config, wanted) = match &joining.bus {
+        BusChoice::Alone => (InvalidationConfig::default(), None),
+        BusChoice::IfPossible => (InvalidationConfig::default(), Some(false)),
+        BusChoice::Join(config) => (config.clone(), Some(true)),
+        #[cfg(feature = "redis")]
+        BusChoice::JoinAt(_, config) => (config.clone(), Some(true)),
+    };
+    let offered = shared.and_then(|position| {
+        let backend = Arc::clone(&tiers.get(position)?.backend);
+        let keeper = Keeper { config: &config, coherence: &joining.coherence, audits: wanted.is_some() };
+        Some((position, keeper.offered_by(backend)?))
+    });
+    let Some((position, coordinator)) = offered else {
+        return match wanted {
+            Some(true) => Err(no_coordinator()),
+            _ => Ok(None),
+        };
+    };
+    let announce = match wanted {
+        None => None,
+        Some(_) => Some(Announce { log: elsewhere(tiers, position, joining)?, writes: config.auto_broadcast_on_write }),
+    };
+    Ok(Some(Coordination { position, coordinator, coherence: joining.coherence.clone(), announce }))
+}
+
+fn no_coordinator() -> CacheError {
+    CacheError::ConfigError(
+        "the invalidation bus needs a coordinator: the nearest shared tier must be Redis, with no other shared tier \
+         above it"
+            .into(),
+    )
+}
+
+/// What a coordinator is made with.
+struct Keeper<'a> {
+    config: &'a InvalidationConfig,
+    coherence: &'a CoherenceConfig,
+    audits: bool,
+}
+
+impl Keeper<'_> {
+    fn offered_by(&self, backend: Arc<dyn L2CacheBackend>) -> Option<SharedCoordinator> {
+        let concrete: Arc<dyn Any + Send + Sync> = backend.concrete()?;
+        let concrete = match concrete.downcast::<Hub>() {
+            Ok(hub) => return Some(hub),
+            Err(concrete) => concrete,
+        };
+        #[cfg(feature = "redis")]
+        if let Ok(redis) = concrete.downcast::<RedisCache>() {
+            return Some(self.in_redis(redis.server().clone(), redis.prefix()));
+        }
+        #[cfg(not(feature = "redis"))]
+        let _ = (concrete, self.config, self.coherence, self.audits);
+        None
+    }
+
+    #[cfg(feature = "redis")]
+    fn in_redis(&self, server: Supervisor, prefix: &str) -> SharedCoordinator {
+        let audit = (self.audits && self.config.enable_audit_stream)
+            .then(|| Audit { stream: self.config.audit_stream.clone(), maxlen: self.config.audit_stream_maxlen });
+        Arc::new(RedisCoordinator::new(server, prefix, &self.config.channel, self.coherence.log_length, audit))
+    }
+}
+
+/// The keeper of the log, if that is not the server of the values.
+#[cfg(feature = "redis")]
+fn elsewhere(tiers: &[CacheTier], position: usize, joining: &Joining) -> CacheResult<Option<SharedCoordinator>> {
+    let BusChoice::JoinAt(url, config) = &joining.bus else { return Ok(None) };
+    let address = RedisAddress::resolve(Some(url))?;
+    let values = tiers.get(position).and_then(|tier| Arc::clone(&tier.backend).concrete());
+    let Some(values) = values.and_then(|values| values.downcast::<RedisCache>().ok()) else {
+        return Err(no_coordinator());
+    };
+    if values.server().is_at(&address) {
+        return Ok(None);
+    }
+    let server = Supervisor::new(&address, defaults::TIER_BUDGET, None)?;
+    let keeper = Keeper { config, coherence: &joining.coherence, audits: true };
+    Ok(Some(keeper.in_redis(server, values.prefix())))
+}
+
+#[cfg(not(feature = "redis"))]
+fn elsewhere(_: &[CacheTier], _: usize, _: &Joining) -> CacheResult<Option<SharedCoordinator>> {
+    Ok(None)
+}

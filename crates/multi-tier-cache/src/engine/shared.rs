@@ -1,0 +1,304 @@
+//! The coordinator as the engine uses it: leases for loads, conditional fills, and changes that others must hear of.
+
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
+
+use crate::coordinator::{
+    Acquire, Acquired, Change, Fill, Grant, Position, Revocation, Revoked, SharedCoordinator, Tag, TagTokens, Token,
+};
+use crate::defaults;
+use crate::error::{CacheError, CacheResult};
+use crate::invalidation::{Announced, Bus, CoherenceConfig, CoherenceStats, Counter};
+use crate::protection::Protection;
+use crate::stack::{Forget, Remote};
+
+/// The tier that coordinates a fleet, and what coordinates it.
+pub(crate) struct Shared {
+    /// Its place in the stack.
+    pub(super) position: usize,
+    pub(super) remote: Arc<Remote>,
+    coordinator: SharedCoordinator,
+    pub(super) bus: Option<Arc<Bus>>,
+    coherence: CoherenceConfig,
+    /// Whether plain writes are announced.
+    pub(super) announces_writes: bool,
+    /// How long a removal closes the shared tiers below; zero if there are none.
+    pub(super) tombstone: Duration,
+    waits: Counter,
+    takeovers: Counter,
+    unleased: Counter,
+    refused: Counter,
+    /// The token of every load, should tokens be per client: a known mistake that tests must find.
+    client: Token,
+}
+
+/// A change that took effect at the coordinator. Held until its author has dropped the keys here once more.
+pub(super) struct Outcome<'a> {
+    pub(super) revoked: Option<Revoked>,
+    announced: Option<Announced<'a>>,
+}
+
+impl Outcome<'_> {
+    pub(super) fn position(&self) -> Option<Position> {
+        self.announced.as_ref()?.position()
+    }
+}
+
+/// How a lease is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct LeaseAsk<'a> {
+    /// Whether to wait while another load holds it.
+    pub(super) patient: bool,
+    /// Whether a present value is of no use.
+    pub(super) refresh: bool,
+    pub(super) tags: &'a [Tag],
+}
+
+/// What asking for a lease gave.
+pub(super) enum Leased {
+    /// A value came meanwhile.
+    Value(Bytes, Option<Duration>),
+    Lease(Lease),
+    /// Another instance's load takes longer than the wait budget.
+    Late,
+    /// The coordinator cannot be asked.
+    Unknown(CacheError),
+}
+
+impl Shared {
+    pub(super) fn new(
+        position: usize,
+        remote: Arc<Remote>,
+        coordinator: SharedCoordinator,
+        bus: Option<Arc<Bus>>,
+        coherence: CoherenceConfig,
+        announces_writes: bool,
+        has_shared_below: bool,
+    ) -> Arc<Self> {
+        let tombstone = if has_shared_below { defaults::TOMBSTONE } else { Duration::ZERO };
+        Arc::new(Self {
+            position,
+            remote,
+            coordinator,
+            bus,
+            coherence,
+            announces_writes,
+            tombstone,
+            waits: Counter::default(),
+            takeovers: Counter::default(),
+            unleased: Counter::default(),
+            refused: Counter::default(),
+            client: Token::random(),
+        })
+    }
+
+    /// Asks for the lease on `key`, again and again while another load holds it and `patient`, within the wait budget.
+    pub(super) async fn lease(self: &Arc<Self>, key: &Arc<str>, ask: LeaseAsk<'_>) -> Leased {
+        let token = if Protection::TokenPerLoad.is_on() { Token::random() } else { self.client };
+        let (began, mut pause) = (Instant::now(), defaults::LEASE_POLL_MIN);
+        let mut waited = false;
+        loop {
+            let request = Acquire { key, token, lease: self.coherence.lease, refresh: ask.refresh, tags: ask.tags };
+            // Should this future be dropped before the answer comes, the lease it may have got is given back.
+            let mut granted = Lease { shared: Arc::clone(self), key: Arc::clone(key), token, grant: None, live: true };
+            let acquired = self.remote.perform("acquire", self.coordinator.acquire(request)).await;
+            granted.live = acquired.as_ref().is_ok_and(|acquired| matches!(acquired, Acquired::Granted(_)));
+            let busy = match acquired {
+                Err(error) => return Leased::Unknown(error),
+                Ok(Acquired::Value(value, ttl)) => return Leased::Value(value, ttl),
+                Ok(Acquired::Granted(grant)) => {
+                    if waited {
+                        self.takeovers.one();
+                    }
+                    granted.grant = Some(grant);
+                    return Leased::Lease(granted);
+                }
+                Ok(Acquired::Busy(remaining)) => remaining,
+            };
+            let left = self.coherence.wait_budget.saturating_sub(began.elapsed());
+            if !ask.patient || left.is_zero() {
+                if ask.patient {
+                    self.unleased.one();
+                }
+                return Leased::Late;
+            }
+            if !waited {
+                self.waits.one();
+                waited = true;
+            }
+            rest(pause.min(left).min(busy.max(defaults::LEASE_POLL_MIN))).await;
+            if began.elapsed() > defaults::LEASE_POLL_EAGER {
+                pause = (pause * 2).min(defaults::LEASE_POLL_MAX);
+            }
+        }
+    }
+
+    /// Carries out a change at the coordinator, and announces it if there is a bus and `announced`.
+    pub(super) async fn revoke(&self, change: &Change, tags: &[Tag], announced: bool) -> CacheResult<Outcome<'_>> {
+        let work = async {
+            if let (Some(bus), true) = (&self.bus, announced) {
+                let announced = bus.announce(change, tags, self.tombstone).await?;
+                return Ok(Outcome { revoked: announced.at_the_values(), announced: Some(announced) });
+            }
+            let nonce = fastrand::u64(1..);
+            let (tombstone, lease) = (self.tombstone, self.coherence.lease);
+            let quietly = Revocation { change, nonce, with_values: true, announced: false, tombstone, lease, tags };
+            let revoked = self.coordinator.revoke(quietly).await?;
+            Ok(Outcome { revoked: Some(revoked), announced: None })
+        };
+        self.remote.perform("invalidate", work).await
+    }
+
+    /// The lease that a put has left to itself.
+    pub(super) fn own_lease(self: &Arc<Self>, key: &Arc<str>, token: Token, revoked: Revoked) -> Lease {
+        let grant = Grant { token, fence: revoked.fence, seq: revoked.at.seq, open_below: false };
+        Lease { shared: Arc::clone(self), key: Arc::clone(key), token, grant: Some(grant), live: true }
+    }
+
+    /// Moves the fence of the namespace.
+    pub(super) async fn fence(&self) -> CacheResult<()> {
+        if !Protection::Fence.is_on() {
+            return Ok(());
+        }
+        self.remote.perform("fence", self.coordinator.fence(self.tombstone)).await
+    }
+
+    /// Replaces the value where nobody else has to hear of it.
+    pub(super) async fn replace(&self, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
+        let failures = self.remote.failures();
+        let stored = self.remote.perform("set", self.coordinator.replace(key, value, ttl)).await;
+        match &stored {
+            Ok(()) => self.remote.settle(key, failures),
+            Err(_) => self.remote.owe(key),
+        }
+        stored
+    }
+
+    pub(super) async fn open_below(&self, key: &str) -> CacheResult<bool> {
+        self.remote.perform("acquire", self.coordinator.open_below(key)).await
+    }
+
+    pub(super) async fn tag_tokens(&self, tags: &[Tag]) -> CacheResult<TagTokens> {
+        self.remote.perform("get", self.coordinator.tag_tokens(tags)).await
+    }
+
+    pub(super) fn fill_stats(&self, stats: &mut CoherenceStats) {
+        if let Some(bus) = &self.bus {
+            bus.fill_stats(stats);
+        }
+        stats.refused_fills = self.refused.get();
+        stats.lease_waits = self.waits.get();
+        stats.takeovers = self.takeovers.get();
+        stats.unleased_loads = self.unleased.get();
+        stats.pending_invalidations = self.remote.owed();
+    }
+}
+
+/// The right to fill a key at the coordinator. Dropped unused, it is given back in the background.
+pub(super) struct Lease {
+    shared: Arc<Shared>,
+    key: Arc<str>,
+    token: Token,
+    grant: Option<Grant>,
+    live: bool,
+}
+
+impl Lease {
+    /// Whether the tiers below may be read.
+    pub(super) fn is_open_below(&self) -> bool {
+        self.grant.is_some_and(|grant| grant.open_below)
+    }
+
+    /// The epoch and place of the log that it was granted at.
+    pub(super) fn granted_at(&self) -> Option<(u64, u64)> {
+        self.grant.map(|grant| (grant.fence.epoch, grant.seq))
+    }
+
+    /// Stores the value if the lease still holds; true if it was stored. After an error it may have been stored, or be
+    /// stored later, but never over a later invalidation.
+    pub(super) async fn fill(mut self, value: Bytes, ttl: Duration, tags: &[Tag]) -> CacheResult<bool> {
+        let Some(grant) = self.grant.take() else { return Ok(false) };
+        self.live = false;
+        let shared = Arc::clone(&self.shared);
+        let failures = shared.remote.failures();
+        let filled = if Protection::FillUnderLease.is_on() {
+            let fill = Fill { key: &self.key, grant, value, ttl, tags };
+            shared.remote.perform("set", shared.coordinator.fill(fill)).await?
+        } else {
+            shared.remote.perform("set", shared.coordinator.replace(&self.key, value, ttl)).await?;
+            true
+        };
+        if filled {
+            shared.remote.settle(&self.key, failures);
+        } else {
+            shared.refused.one();
+        }
+        Ok(filled)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.live {
+            let (shared, key, token) = (Arc::clone(&self.shared), Arc::clone(&self.key), self.token);
+            runtime.spawn(async move {
+                let _ = shared.remote.perform("release", shared.coordinator.release(&key, token)).await;
+            });
+        }
+    }
+}
+
+impl Forget for Shared {
+    fn forget<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<()>> {
+        Box::pin(async move {
+            let change = Change::Keys(keys.iter().map(|key| Arc::from(*key)).collect());
+            self.revoke_bare(&change).await
+        })
+    }
+
+    fn forget_pattern<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, CacheResult<()>> {
+        Box::pin(async move {
+            self.coordinator.fence(self.tombstone).await?;
+            self.remote.scan_for(pattern).await?;
+            self.revoke_bare(&Change::Pattern(pattern.into())).await
+        })
+    }
+
+    fn forget_tag<'a>(&'a self, tag: &'a str) -> BoxFuture<'a, CacheResult<()>> {
+        Box::pin(async move { self.revoke_bare(&Change::Tag(tag.into())).await })
+    }
+}
+
+impl Shared {
+    /// Without the tier's own accounting, which its caller does. Its echo is applied here like any message.
+    async fn revoke_bare(&self, change: &Change) -> CacheResult<()> {
+        match &self.bus {
+            Some(bus) => bus.announce(change, &[], self.tombstone).await.map(drop),
+            None => {
+                let (nonce, lease, tombstone) = (fastrand::u64(1..), self.coherence.lease, self.tombstone);
+                let quietly =
+                    Revocation { change, nonce, with_values: true, announced: false, tombstone, lease, tags: &[] };
+                self.coordinator.revoke(quietly).await.map(drop)
+            }
+        }
+    }
+}
+
+/// Pauses where there is a timer, else lets others go on.
+async fn rest(pause: Duration) {
+    let timer = match Handle::try_current() {
+        Ok(_) => catch_unwind(|| sleep(pause)).ok(),
+        Err(_) => None,
+    };
+    match timer {
+        Some(timer) => timer.await,
+        None => tokio::task::yield_now().await,
+    }
+}

@@ -1,0 +1,441 @@
+//! The bus of one instance: announces its invalidations, follows everybody's, and proves how fresh it is.
+//!
+//! Two loops share one [`Progress`]. One reads messages as they come, which makes invalidations fast; the other polls
+//! the log, which makes them certain: whatever was lost on the way, the poll finds out and the log tells what it was.
+//! What is followed is applied to the [`Follower`] while the lock on the progress is held, so that a position is never
+//! reached before its entry took effect.
+
+use std::panic::catch_unwind;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::{Either, join, select};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::task::AbortHandle;
+use tokio::time::{Sleep, sleep};
+
+use super::coherence::CoherenceConfig;
+use super::journal::Journal;
+use super::progress::{Page, Polled, Progress, Reached, Receipt};
+use super::stats::{CoherenceStats, Counts, InvalidationStats};
+use crate::clock::{Clock, Moment};
+use crate::coordinator::message::{Message, parse};
+use crate::coordinator::{
+    Change, Messages, Position, Record, Recorded, Revocation, Revoked, SharedCoordinator, Tag, Tail,
+};
+use crate::defaults;
+use crate::error::CacheResult;
+use crate::protection::Protection;
+
+/// What follows the log: the in-process tiers of an instance, and what it wrote below the coordinator.
+pub(crate) trait Follower: Send + Sync {
+    /// Drops what a change made stale. Called under a lock of the bus: never waits, never calls back.
+    fn apply(&self, change: &Recorded);
+
+    /// Forgets everything stored in process.
+    fn forget_everything(&self);
+
+    /// Everything that took effect before `moment` has been applied.
+    fn prove(&self, moment: Moment);
+
+    /// Carries out changes again, in the background: a failover may have lost them.
+    fn replay(&self, changes: Vec<Recorded>);
+}
+
+pub(crate) struct Bus {
+    /// The server of the values, if the log is kept by another.
+    values: Option<SharedCoordinator>,
+    log: SharedCoordinator,
+    follower: Weak<dyn Follower>,
+    clock: Clock,
+    coherence: CoherenceConfig,
+    progress: Mutex<Progress>,
+    journal: Mutex<Journal>,
+    counts: Counts,
+    /// One poll at a time, so that answers come in the order of their questions.
+    polling: AsyncMutex<()>,
+    signals: Arc<Signals>,
+    running: AtomicBool,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+/// What the loops wait for; apart from the bus, so that waiting does not keep it alive.
+#[derive(Default)]
+struct Signals {
+    /// Asks for a poll at once.
+    attention: Notify,
+    /// The log goes on but no message comes: subscribe anew.
+    deaf: Notify,
+}
+
+/// An invalidation that took effect. Held until its author has dropped the key here once more.
+pub(crate) struct Announced<'a> {
+    bus: &'a Bus,
+    nonce: u64,
+    position: Option<Position>,
+    fence: Option<Revoked>,
+}
+
+impl Announced<'_> {
+    /// Its place in the log.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// What the server of the values answered: a put fills under it.
+    pub(crate) fn at_the_values(&self) -> Option<Revoked> {
+        self.fence
+    }
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        self.bus.progress.lock().end_own(self.nonce);
+    }
+}
+
+impl Bus {
+    /// A bus whose log is kept by `log`; `values` if the values live elsewhere.
+    pub(crate) fn new(
+        log: SharedCoordinator,
+        values: Option<SharedCoordinator>,
+        follower: Weak<dyn Follower>,
+        clock: Clock,
+        coherence: CoherenceConfig,
+    ) -> Arc<Self> {
+        let progress = Mutex::new(Progress::new(clock.now()));
+        let journal = Mutex::new(Journal::new(coherence.journal_window));
+        Arc::new(Self {
+            values,
+            log,
+            follower,
+            clock,
+            coherence,
+            progress,
+            journal,
+            counts: Counts::default(),
+            polling: AsyncMutex::default(),
+            signals: Arc::default(),
+            running: AtomicBool::new(false),
+            task: Mutex::default(),
+        })
+    }
+
+    /// Carries out `change` at the coordinator and logs it. On `Err` it may or may not have taken effect.
+    pub(crate) async fn announce(
+        &self,
+        change: &Change,
+        tags: &[Tag],
+        tombstone: Duration,
+    ) -> CacheResult<Announced<'_>> {
+        let nonce = fastrand::u64(1..);
+        self.progress.lock().begin_own(nonce, self.clock.now());
+        let mut announced = Announced { bus: self, nonce, position: None, fence: None };
+        let with_values = self.values.is_none();
+        let lease = self.coherence.lease;
+        let whole = Revocation { change, nonce, with_values, announced: true, tombstone, lease, tags };
+        if let Some(values) = &self.values {
+            let there = Revocation { announced: false, with_values: true, ..whole };
+            announced.fence = Some(values.revoke(there).await?);
+        }
+        let logged = self.log.revoke(whole).await?;
+        announced.position = Some(logged.at);
+        announced.fence = announced.fence.or(Some(logged));
+        self.counts.sent.one();
+        self.journal.lock().note(change, self.clock.now());
+        Ok(announced)
+    }
+
+    /// Starts following, on the current runtime, unless that is being done. Outside a Tokio runtime with time nobody
+    /// follows, and freshness is not proven.
+    pub(crate) fn start(self: &Arc<Self>) {
+        if self.running.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.running.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let running = Running(Arc::downgrade(self));
+        let (bus, log, signals) = (Arc::downgrade(self), Arc::clone(&self.log), Arc::clone(&self.signals));
+        let pause = self.coherence.poll_interval;
+        let task = runtime.spawn(async move {
+            let _running = running;
+            join(listen_forever(bus.clone(), log, &signals), poll_forever(bus, &signals, pause)).await
+        });
+        *self.task.lock() = Some(task.abort_handle());
+    }
+
+    /// Ends following for good.
+    pub(crate) fn stop(&self) {
+        self.running.store(true, Ordering::Release);
+        if let Some(task) = self.task.lock().take() {
+            task.abort();
+        }
+    }
+
+    /// Whether this instance reflects `position`, after it has caught up with the log if that may help.
+    pub(crate) async fn reach(&self, position: Position) -> bool {
+        let reached = |progress: MutexGuard<'_, Progress>| progress.reached(position);
+        if reached(self.progress.lock()) == Reached::NotYet {
+            self.catch_up().await;
+        }
+        let reached = reached(self.progress.lock());
+        reached == Reached::Yes || !Protection::AtLeast.is_on()
+    }
+
+    /// Whether this instance reflects `position` at this moment.
+    pub(crate) fn has_reached(&self, position: Position) -> bool {
+        self.progress.lock().reached(position) == Reached::Yes || !Protection::AtLeast.is_on()
+    }
+
+    pub(crate) fn messages(&self) -> InvalidationStats {
+        self.counts.messages()
+    }
+
+    pub(crate) fn fill_stats(&self, stats: &mut CoherenceStats) {
+        stats.proof_age = Some(self.clock.now().since(self.progress.lock().fresh_as_of()));
+        self.counts.fill(stats);
+    }
+
+    /// A payload arrived on the channel.
+    pub(crate) fn receive(&self, payload: &[u8]) {
+        self.counts.received.one();
+        if payload.len() > defaults::MESSAGE_BYTES_MAX {
+            tracing::warn!(bytes = payload.len(), "an invalidation message over the limit was not read");
+            self.counts.errors.one();
+            self.signals.attention.notify_one();
+            return;
+        }
+        match parse(payload) {
+            Ok(Message::Logged(record)) => self.follow(&record),
+            Ok(Message::Foreign { change, updated }) => {
+                self.count(&change, updated);
+                let _progress = self.progress.lock();
+                self.apply(&change);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a message on the invalidation channel was not understood");
+                self.counts.errors.one();
+            }
+        }
+    }
+
+    fn follow(&self, record: &Record) {
+        self.count(&record.change, matches!(record.change, Recorded::Put(_)));
+        let mut progress = self.progress.lock();
+        let receipt = progress.receive(record);
+        match receipt {
+            Receipt::Own | Receipt::Known => return,
+            Receipt::Apply | Receipt::Gap | Receipt::Foreign => self.apply(&record.change),
+        }
+        drop(progress);
+        if receipt == Receipt::Gap {
+            self.counts.gaps.one();
+        }
+        if receipt != Receipt::Apply {
+            self.signals.attention.notify_one();
+        }
+    }
+
+    fn apply(&self, change: &Recorded) {
+        let Some(follower) = self.follower.upgrade() else { return };
+        match change {
+            Recorded::Unknown => follower.forget_everything(),
+            known => follower.apply(known),
+        }
+    }
+
+    fn count(&self, change: &Recorded, updated: bool) {
+        match change {
+            Recorded::Keys(_) | Recorded::Put(_) if updated => self.counts.updates.one(),
+            Recorded::Keys(keys) if keys.len() != 1 => self.counts.bulk_removes.one(),
+            Recorded::Keys(_) | Recorded::Put(_) => self.counts.removes.one(),
+            Recorded::Pattern(_) => self.counts.patterns.one(),
+            Recorded::Tag(_) | Recorded::Clear | Recorded::Unknown => {}
+        }
+    }
+
+    /// Polls the log and reads what is missing. True if everything up to the poll has been applied.
+    pub(crate) async fn catch_up(&self) -> bool {
+        let _one = self.polling.lock().await;
+        let mut forked = None;
+        for _ in 0..defaults::POLL_ATTEMPTS {
+            let (asked, then) = (self.clock.now(), self.progress.lock().at());
+            let Ok(tail) = self.log.poll(forked.take()).await else {
+                self.counts.failed_polls.one();
+                return false;
+            };
+            match self.judge(tail, then, asked) {
+                Polled::Fresh | Polled::Joined | Polled::NewEpoch => return true,
+                Polled::Unclear => {}
+                Polled::Forked => forked = Some(tail.at),
+                Polled::Behind => match self.read_log(tail, asked).await {
+                    Some(Page::Forked) => forked = Some(tail.at),
+                    outcome => return outcome.is_some(),
+                },
+            }
+        }
+        false
+    }
+
+    fn judge(&self, tail: Tail, then: Option<Position>, asked: Moment) -> Polled {
+        let mut progress = self.progress.lock();
+        let lag = progress.at().filter(|at| at.epoch == tail.at.epoch).map(|at| tail.at.seq.saturating_sub(at.seq));
+        self.counts.lag.set(lag.unwrap_or(0));
+        let polled = progress.polled(tail, then, asked);
+        match polled {
+            Polled::Joined => {
+                self.counts.joins.one();
+                self.forget_everything();
+            }
+            Polled::NewEpoch => {
+                self.counts.forks.one();
+                self.counts.flushes.one();
+                self.forget_everything();
+            }
+            _ => {}
+        }
+        self.prove(progress);
+        if polled == Polled::NewEpoch {
+            self.replay();
+        }
+        polled
+    }
+
+    /// Reads the log up to `tail`; `None` if that was not possible.
+    async fn read_log(&self, tail: Tail, asked: Moment) -> Option<Page> {
+        self.counts.resyncs.one();
+        loop {
+            let from = self.progress.lock().at().map_or(0, |at| at.seq);
+            let records = self.log.read_log(from, defaults::LOG_PAGE).await.ok()?;
+            let page = self.read_page(&records, tail, asked);
+            match page {
+                Page::More => {}
+                Page::CaughtUp | Page::Forked | Page::Trimmed => return Some(page),
+            }
+        }
+    }
+
+    fn read_page(&self, records: &[Record], tail: Tail, asked: Moment) -> Page {
+        let mut progress = self.progress.lock();
+        for record in records {
+            match progress.read(record) {
+                Ok(Receipt::Own | Receipt::Known) => {}
+                Ok(_) => self.apply(&record.change),
+                Err(Page::Trimmed) => return self.start_over(progress, tail, asked),
+                Err(page) => return page,
+            }
+        }
+        match progress.page_ended(records.is_empty(), tail, asked) {
+            Page::Trimmed => self.start_over(progress, tail, asked),
+            page => {
+                self.prove(progress);
+                page
+            }
+        }
+    }
+
+    /// The log does not tell what was missed.
+    fn start_over(&self, mut progress: MutexGuard<'_, Progress>, tail: Tail, asked: Moment) -> Page {
+        self.counts.flushes.one();
+        self.forget_everything();
+        progress.restart(tail.at, asked);
+        self.prove(progress);
+        Page::Trimmed
+    }
+
+    fn forget_everything(&self) {
+        if let Some(follower) = self.follower.upgrade() {
+            follower.forget_everything();
+        }
+    }
+
+    fn prove(&self, progress: MutexGuard<'_, Progress>) {
+        let fresh_as_of = progress.fresh_as_of();
+        drop(progress);
+        if let Some(follower) = self.follower.upgrade() {
+            follower.prove(fresh_as_of);
+        }
+    }
+
+    fn replay(&self) {
+        let changes = self.journal.lock().replay(self.clock.now());
+        if changes.is_empty() || !Protection::Replay.is_on() {
+            return;
+        }
+        self.counts.replayed.add(changes.len());
+        if let Some(follower) = self.follower.upgrade() {
+            follower.replay(changes);
+        }
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Lets another runtime follow when the one that did has ended.
+struct Running(Weak<Bus>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(bus) = self.0.upgrade() {
+            bus.running.store(false, Ordering::Release);
+        }
+    }
+}
+
+async fn poll_forever(bus: Weak<Bus>, signals: &Signals, pause: Duration) {
+    let (mut heard, mut behind) = (0, false);
+    while let Some(bus) = bus.upgrade() {
+        bus.catch_up().await;
+        // Entries in the log of which no message came, twice in a row: nobody speaks on this subscription.
+        let (received, lags) = (bus.counts.received.get(), bus.counts.lag.get() > 0);
+        if lags && behind && received == heard {
+            signals.deaf.notify_one();
+        }
+        (heard, behind) = (received, lags);
+        drop(bus);
+        let Some(timer) = timer(pause) else { return };
+        select(pin!(signals.attention.notified()), pin!(timer)).await;
+    }
+}
+
+async fn listen_forever(bus: Weak<Bus>, log: SharedCoordinator, signals: &Signals) {
+    let mut pause = defaults::RECONNECT_PAUSE_MIN;
+    loop {
+        if let Ok(messages) = log.listen().await {
+            pause = defaults::RECONNECT_PAUSE_MIN;
+            if listen(&bus, messages, signals).await.is_none() {
+                return;
+            }
+        }
+        let Some(timer) = timer(pause) else { return };
+        timer.await;
+        pause = (pause * 2).min(defaults::RECONNECT_PAUSE_MAX);
+    }
+}
+
+/// Reads messages until their stream ends or nothing comes of it; `None` once there is no bus any more.
+async fn listen(bus: &Weak<Bus>, mut messages: Messages, signals: &Signals) -> Option<()> {
+    let subscribed = bus.upgrade()?;
+    subscribed.counts.subscriptions.one();
+    subscribed.signals.attention.notify_one();
+    drop(subscribed);
+    while let Either::Left((Some(payload), _)) = select(messages.next(), pin!(signals.deaf.notified())).await {
+        bus.upgrade()?.receive(&payload);
+    }
+    Some(())
+}
+
+fn timer(pause: Duration) -> Option<Sleep> {
+    catch_unwind(|| sleep(pause)).ok()
+}

@@ -1,0 +1,354 @@
+//! How far an instance has followed the log: a state machine without I/O.
+//!
+//! It is fed with what arrived (messages, tails of polls, pages of the log) and says what to do. Its promise: once
+//! [`Progress::fresh_as_of`] is a moment, every invalidation that took effect before that moment has been applied
+//! here, whatever was lost on the way.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::clock::Moment;
+use crate::coordinator::{Position, Record, Tail};
+use crate::defaults;
+use crate::protection::Protection;
+
+pub(crate) struct Progress {
+    at: Option<Position>,
+    /// The latest entries followed, for comparison with tails that were read a little earlier.
+    ring: VecDeque<(u64, u64)>,
+    fresh_as_of: Moment,
+    /// Invalidations of this instance that are under way: their author drops the key again when they are done.
+    own: HashMap<u64, Moment>,
+}
+
+/// What to do with one message or log entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Receipt {
+    /// Next in the chain: apply it.
+    Apply,
+    /// Next in the chain, and this instance's own: its author has seen to it.
+    Own,
+    /// Seen before.
+    Known,
+    /// Out of order: apply it (removing is always safe) and read what is missing.
+    Gap,
+    /// Not of this history: apply it and look where the log stands.
+    Foreign,
+}
+
+/// What a poll told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Polled {
+    /// Everything up to the poll has been applied.
+    Fresh,
+    /// The first look at the log: forget what was stored before it.
+    Joined,
+    /// There is more in the log.
+    Behind,
+    /// Another epoch: forget everything and replay.
+    NewEpoch,
+    /// Entries that were followed are not in this history: it needs a new epoch.
+    Forked,
+    /// Too much happened meanwhile to tell.
+    Unclear,
+}
+
+/// What a page of the log told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// The tail is reached.
+    CaughtUp,
+    /// There is more.
+    More,
+    /// The page does not follow what is known, because entries are missing (trimmed): forget everything.
+    Trimmed,
+    /// It does not follow because it is another history.
+    Forked,
+}
+
+/// Whether this instance reflects a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reached {
+    Yes,
+    NotYet,
+    /// It belongs to another epoch or history.
+    Never,
+}
+
+impl Progress {
+    /// An instance whose in-process tiers are empty at `born`.
+    pub(crate) fn new(born: Moment) -> Self {
+        Self { at: None, ring: VecDeque::new(), fresh_as_of: born, own: HashMap::new() }
+    }
+
+    pub(crate) fn at(&self) -> Option<Position> {
+        self.at
+    }
+
+    pub(crate) fn fresh_as_of(&self) -> Moment {
+        self.fresh_as_of
+    }
+
+    /// An invalidation of this instance begins.
+    pub(crate) fn begin_own(&mut self, nonce: u64, now: Moment) {
+        self.own.insert(nonce, now);
+    }
+
+    /// Its author has dropped the key after the coordinator's answer, or has given up: an echo that comes later is
+    /// applied like any message.
+    pub(crate) fn end_own(&mut self, nonce: u64) {
+        self.own.remove(&nonce);
+    }
+
+    /// A message arrived.
+    pub(crate) fn receive(&mut self, record: &Record) -> Receipt {
+        let Some(at) = self.at.filter(|at| at.epoch == record.at.epoch) else { return Receipt::Foreign };
+        if record.at.seq <= at.seq {
+            return match self.nonce_at(record.at.seq) {
+                Some(nonce) if nonce == record.at.nonce => Receipt::Known,
+                _ => Receipt::Foreign,
+            };
+        }
+        if record.at.seq == at.seq + 1 && record.previous == at.nonce {
+            return self.follow(record);
+        }
+        if Protection::GapDetection.is_on() {
+            return Receipt::Gap;
+        }
+        self.advance(record.at);
+        Receipt::Apply
+    }
+
+    /// A poll that was sent at `asked`, when this instance stood at `then`, was answered.
+    pub(crate) fn polled(&mut self, tail: Tail, then: Option<Position>, asked: Moment) -> Polled {
+        let Some(at) = self.at else {
+            self.restart(tail.at, asked);
+            return Polled::Joined;
+        };
+        if tail.at.epoch != at.epoch {
+            self.restart(tail.at, asked);
+            return Polled::NewEpoch;
+        }
+        // A history that is behind what was followed before the question, or that has another entry in a place this
+        // instance has been at, has lost entries.
+        let behind = then.is_some_and(|then| then.epoch == at.epoch && tail.at.seq < then.seq);
+        let judged = match self.nonce_at(tail.at.seq) {
+            _ if behind => Polled::Forked,
+            Some(nonce) if nonce != tail.at.nonce => Polled::Forked,
+            Some(_) => Polled::Fresh,
+            None if tail.at.seq > at.seq => Polled::Behind,
+            None => Polled::Unclear,
+        };
+        match judged {
+            Polled::Forked if !Protection::ForkDetection.is_on() => self.restart(tail.at, asked),
+            Polled::Behind if !Protection::GapDetection.is_on() => self.advance(tail.at),
+            Polled::Fresh => {}
+            judged => return judged,
+        }
+        self.prove(asked);
+        Polled::Fresh
+    }
+
+    /// A log entry was read while catching up with `tail`.
+    pub(crate) fn read(&mut self, record: &Record) -> Result<Receipt, Page> {
+        let Some(at) = self.at.filter(|at| at.epoch == record.at.epoch) else { return Err(Page::Forked) };
+        if record.at.seq <= at.seq {
+            return match self.nonce_at(record.at.seq) {
+                Some(nonce) if nonce != record.at.nonce => Err(Page::Forked),
+                _ => Ok(Receipt::Known),
+            };
+        }
+        if record.at.seq > at.seq + 1 {
+            return Err(Page::Trimmed);
+        }
+        if record.previous != at.nonce {
+            return Err(Page::Forked);
+        }
+        Ok(self.follow(record))
+    }
+
+    /// The page ended; `asked` is when the poll that told `tail` was sent.
+    pub(crate) fn page_ended(&mut self, was_empty: bool, tail: Tail, asked: Moment) -> Page {
+        let Some(at) = self.at.filter(|at| at.epoch == tail.at.epoch) else { return Page::Forked };
+        if at.seq < tail.at.seq {
+            return if was_empty { Page::Trimmed } else { Page::More };
+        }
+        match self.nonce_at(tail.at.seq) {
+            Some(nonce) if nonce != tail.at.nonce => Page::Forked,
+            Some(_) => {
+                self.prove(asked);
+                Page::CaughtUp
+            }
+            // Followed past it by far meanwhile: the next poll proves it.
+            None => Page::CaughtUp,
+        }
+    }
+
+    /// Everything stored here was forgotten after `tail` was told to a poll sent at `asked`: follow from there.
+    pub(crate) fn restart(&mut self, at: Position, asked: Moment) {
+        self.at = Some(at);
+        self.ring.clear();
+        self.remember(at);
+        self.prove(asked);
+    }
+
+    /// Whether every invalidation up to `position` has been applied here.
+    pub(crate) fn reached(&self, position: Position) -> Reached {
+        match self.at {
+            None => Reached::NotYet,
+            Some(at) if at.epoch != position.epoch => Reached::Never,
+            Some(at) if at.seq < position.seq => Reached::NotYet,
+            Some(_) => match self.nonce_at(position.seq) {
+                Some(nonce) if nonce == position.nonce => Reached::Yes,
+                Some(_) => Reached::Never,
+                // Older than the ring: the coordinator can tell.
+                None => Reached::NotYet,
+            },
+        }
+    }
+
+    fn follow(&mut self, record: &Record) -> Receipt {
+        self.advance(record.at);
+        if self.own.contains_key(&record.at.nonce) { Receipt::Own } else { Receipt::Apply }
+    }
+
+    fn advance(&mut self, to: Position) {
+        self.at = Some(to);
+        self.remember(to);
+    }
+
+    fn remember(&mut self, at: Position) {
+        self.ring.push_back((at.seq, at.nonce));
+        if self.ring.len() > defaults::BUS_RING {
+            self.ring.pop_front();
+        }
+    }
+
+    /// The ring is ascending, without holes since its first entry.
+    fn nonce_at(&self, seq: u64) -> Option<u64> {
+        let (first, _) = self.ring.front()?;
+        let index = usize::try_from(seq.checked_sub(*first)?).ok()?;
+        self.ring.get(index).filter(|(known, _)| *known == seq).map(|(_, nonce)| *nonce)
+    }
+
+    /// What this instance's own authors have not yet dropped again is not proven.
+    fn prove(&mut self, asked: Moment) {
+        let pending = self.own.values().min().copied().unwrap_or(Moment::NEVER);
+        self.fresh_as_of = self.fresh_as_of.max(asked.min(pending));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::Recorded;
+
+    const EPOCH: u64 = 7;
+
+    fn at(seq: u64) -> Position {
+        Position { epoch: EPOCH, seq, nonce: seq * 100 }
+    }
+
+    fn tail(seq: u64) -> Tail {
+        Tail { at: at(seq), clock: 0 }
+    }
+
+    fn record(seq: u64) -> Record {
+        Record { at: at(seq), previous: (seq - 1) * 100, change: Recorded::Keys(vec!["k".into()]) }
+    }
+
+    fn moment(nanos: u64) -> Moment {
+        Moment::from_nanos(nanos)
+    }
+
+    fn joined(seq: u64) -> Progress {
+        let mut progress = Progress::new(moment(1));
+        assert_eq!(progress.polled(tail(seq), None, moment(10)), Polled::Joined);
+        progress
+    }
+
+    #[test]
+    fn messages_in_order_are_applied_and_duplicates_known() {
+        let mut progress = joined(3);
+        assert_eq!(progress.receive(&record(4)), Receipt::Apply);
+        assert_eq!(progress.receive(&record(4)), Receipt::Known);
+        assert_eq!(progress.receive(&record(6)), Receipt::Gap);
+        assert_eq!(progress.at(), Some(at(4)), "a gap is not jumped over");
+        assert_eq!(progress.receive(&record(2)), Receipt::Foreign);
+    }
+
+    #[test]
+    fn a_broken_chain_is_a_gap_and_another_epoch_foreign() {
+        let mut progress = joined(3);
+        assert_eq!(progress.receive(&Record { previous: 1, ..record(4) }), Receipt::Gap);
+        let other = Record { at: Position { epoch: 8, ..at(4) }, ..record(4) };
+        assert_eq!(progress.receive(&other), Receipt::Foreign);
+    }
+
+    #[test]
+    fn freshness_is_the_moment_before_the_poll_was_sent() {
+        let mut progress = joined(3);
+        let then = progress.at();
+        progress.receive(&record(4));
+        assert_eq!(progress.polled(tail(3), then, moment(20)), Polled::Fresh, "the reply may be older than a message");
+        assert_eq!(progress.fresh_as_of(), moment(20));
+        assert_eq!(progress.polled(tail(6), progress.at(), moment(30)), Polled::Behind);
+        assert_eq!(progress.fresh_as_of(), moment(20), "not before the log was read");
+        assert_eq!(progress.read(&record(5)), Ok(Receipt::Apply));
+        assert_eq!(progress.page_ended(false, tail(6), moment(30)), Page::More);
+        assert_eq!(progress.read(&record(6)), Ok(Receipt::Apply));
+        assert_eq!(progress.page_ended(false, tail(6), moment(30)), Page::CaughtUp);
+        assert_eq!(progress.fresh_as_of(), moment(30));
+    }
+
+    #[test]
+    fn a_lossy_failover_is_a_fork() {
+        let mut progress = joined(5);
+        assert_eq!(progress.polled(tail(4), progress.at(), moment(20)), Polled::Forked, "behind");
+        let other = Tail { at: Position { nonce: 1, ..at(5) }, clock: 0 };
+        assert_eq!(progress.polled(other, progress.at(), moment(20)), Polled::Forked, "another entry in its place");
+        assert_eq!(progress.read(&Record { previous: 1, ..record(6) }), Err(Page::Forked));
+        let renewed = Tail { at: Position { epoch: 8, seq: 0, nonce: 0 }, clock: 0 };
+        assert_eq!(progress.polled(renewed, progress.at(), moment(20)), Polled::NewEpoch);
+    }
+
+    #[test]
+    fn a_trimmed_log_is_no_fork() {
+        let mut progress = joined(5);
+        assert_eq!(progress.read(&record(8)), Err(Page::Trimmed));
+        assert_eq!(progress.page_ended(true, tail(8), moment(20)), Page::Trimmed);
+    }
+
+    #[test]
+    fn ones_own_entry_only_moves_the_position_and_holds_freshness_back_until_it_is_done() {
+        let mut progress = joined(3);
+        progress.begin_own(400, moment(15));
+        assert_eq!(progress.receive(&record(4)), Receipt::Own);
+        assert_eq!(progress.polled(tail(4), progress.at(), moment(20)), Polled::Fresh);
+        assert_eq!(progress.fresh_as_of(), moment(15));
+        progress.end_own(400);
+        assert_eq!(progress.polled(tail(4), progress.at(), moment(30)), Polled::Fresh);
+        assert_eq!(progress.fresh_as_of(), moment(30));
+    }
+
+    #[test]
+    fn a_position_is_reached_when_it_was_followed_in_the_same_history() {
+        let mut progress = joined(3);
+        progress.receive(&record(4));
+        assert_eq!(progress.reached(at(4)), Reached::Yes);
+        assert_eq!(progress.reached(at(3)), Reached::Yes);
+        assert_eq!(progress.reached(at(5)), Reached::NotYet);
+        assert_eq!(progress.reached(at(1)), Reached::NotYet, "the coordinator must tell");
+        assert_eq!(progress.reached(Position { nonce: 9, ..at(4) }), Reached::Never);
+        assert_eq!(progress.reached(Position { epoch: 9, ..at(4) }), Reached::Never);
+    }
+
+    #[test]
+    fn far_behind_the_ring_a_tail_is_unclear() {
+        let mut progress = joined(0);
+        let then = progress.at();
+        for seq in 1..=defaults::BUS_RING as u64 + 5 {
+            progress.receive(&record(seq));
+        }
+        assert_eq!(progress.polled(tail(2), then, moment(20)), Polled::Unclear);
+    }
+}
