@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 const START_BUDGET: Duration = Duration::from_secs(20);
 const START_ATTEMPTS: usize = 5;
-const POLL: Duration = Duration::from_millis(5);
+pub(crate) const POLL: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 pub(crate) struct Process {
