@@ -82,3 +82,9 @@ pub const OWED_KEYS: usize = 100_000;
 pub const OWED_HASHES: usize = 1_000_000;
 /// Patterns whose removal a tier may owe; beyond, as for the keys.
 pub const OWED_PATTERNS: usize = 1_000;
+/// Least time to live of a tag's token in Redis.
+pub const TAG_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// How much longer than its entries a tag's token lives.
+pub const TAG_TOKEN_MARGIN: Duration = Duration::from_secs(60 * 60);
+/// Messages of a subscription that wait to be taken; beyond, the subscription ends, and the log tells what was missed.
+pub const MESSAGES_WAITING: usize = 4_096;

@@ -1,0 +1,48 @@
+-- KEYS bus, log, values…, leases…, tombstones…, tag, audit stream
+-- ARGV  1 epoch   2 nonce   3 announced   4 log length   5 channel   6 message without its chain
+--       7 values  8 tombstone ms   9 put token  10 put lease ms   11 tag ms
+--      12 audit type  13 audit field  14 its value  15 audit length
+-- Tombstones are there if their ms is not 0, the tag if its ms is not 0, the audit stream if its type is not empty.
+-- Answers {epoch, seq, nonce, error of the audit}.
+
+local UNPACKED = 500
+
+return answer(function()
+  local values = tonumber(ARGV[7])
+  local last = 2 + 2 * values
+  for from = 3, last, UNPACKED do
+    call('UNLINK', unpack(KEYS, from, math.min(from + UNPACKED - 1, last)))
+  end
+  write_even_when_full(KEYS[1])
+  local bus = open_bus(KEYS[1], KEYS[2], ARGV[1])
+
+  if ARGV[8] ~= '0' then
+    for at = last + 1, last + values do call('SET', KEYS[at], '1', 'PX', ARGV[8]) end
+    last = last + values
+  end
+  if ARGV[9] ~= '' then call('SET', KEYS[3 + values], lease_of(ARGV[9], bus), 'PX', ARGV[10]) end
+  if ARGV[3] == '0' then return { bus.epoch, bus.seq, bus.nonce, '' } end
+
+  local seq = number(tonumber(bus.seq) + 1)
+  if ARGV[11] ~= '0' then
+    last = last + 1
+    call('SET', KEYS[last], bus.epoch .. '-' .. seq, 'PX', ARGV[11])
+  end
+  local message = string.sub(ARGV[6], 1, -2) .. ',"mtc":{"v":1,"epoch":"' .. bus.epoch .. '","seq":' .. seq
+    .. ',"prev":"' .. bus.nonce .. '","nonce":"' .. ARGV[2] .. '"}}'
+  call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], seq .. '-0', 'm', message)
+  call('HSET', KEYS[1], 'seq', seq, 'nonce', ARGV[2])
+  call('PUBLISH', ARGV[5], message)
+
+  local audited = {}
+  if ARGV[12] ~= '' then
+    local add = { 'XADD', KEYS[last + 1] }
+    if ARGV[15] ~= '' then add = { 'XADD', KEYS[last + 1], 'MAXLEN', '~', ARGV[15] } end
+    for _, part in ipairs({ '*', 'type', ARGV[12], 'timestamp', call('TIME')[1], ARGV[13], ARGV[14] }) do
+      add[#add + 1] = part
+    end
+    -- The removal stands whatever becomes of its audit.
+    audited = redis.pcall(unpack(add))
+  end
+  return { bus.epoch, seq, ARGV[2], type(audited) == 'table' and audited.err or '' }
+end)
