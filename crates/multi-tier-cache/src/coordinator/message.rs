@@ -173,13 +173,7 @@ mod tests {
     #[test]
     fn garbage_is_an_error() {
         let bad = [
-            "",
-            "{}",
-            "[]",
-            "null",
-            r#"{"type":"Remove"}"#,
-            r#"{"type":"Drop","key":"k"}"#,
-            "\u{0}",
+            "", "{}", "[]", "null", r#"{"type":"Remove"}"#, r#"{"type":"Drop","key":"k"}"#, "\u{0}",
             r#"{"type":"Remove","key":"k","mtc":{"v":2,"epoch":"0000000000000001","seq":7,"prev":"0000000000000000","nonce":"0000000000000002"}}"#,
             r#"{"type":"Remove","key":"k","mtc":{"v":1,"epoch":"1","seq":7,"prev":"0000000000000000","nonce":"0000000000000002"}}"#,
             r#"{"type":"Remove","key":"k","mtc":{}}"#,

@@ -198,7 +198,7 @@ impl RedisCoordinator {
     }
 
     async fn value_at_least(&self, key: &str, position: Position) -> CacheResult<AtLeast> {
-        let names = self.names.key(key)?;
+        let Some(names) = self.names.key_if_any(key) else { return Ok(AtLeast::Reached(None)) };
         let mut call = Call::of(&script::READ_AT_LEAST);
         call.key(&*self.names.bus).key(&*self.names.log).key(names.value);
         call.hex(position.epoch).text(position.seq).hex(position.nonce);

@@ -2,20 +2,24 @@
 
 local ZERO = '0000000000000000'
 
--- redis.call, but what is raised keeps its code: Redis 6.2 puts the line of the script before OOM and READONLY.
+-- The error of the command that failed.
+local failure
+
+-- redis.call, but the error keeps its code: Redis 6.2 puts the line of the script before OOM and READONLY.
 local function call(...)
   local reply = redis.pcall(...)
   if type(reply) == 'table' and reply.err then
-    error({ err = string.match(reply.err, '^@%S+: %d+: %-?(.*)$') or reply.err })
+    failure = { err = string.match(reply.err, '^@%S+: %d+: %-?(.*)$') or reply.err }
+    error(failure)
   end
   return reply
 end
 
--- What `body` answers, or the error of the command that failed in it.
+-- What `body` answers, or the error of the command that failed in it. Redis 7 lets pcall see the text only.
 local function answer(body)
   local finished, reply = pcall(body)
-  if finished or type(reply) == 'table' then return reply end
-  error(reply)
+  if finished then return reply end
+  return failure or error(reply)
 end
 
 local function number(value)
