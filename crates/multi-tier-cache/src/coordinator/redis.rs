@@ -182,7 +182,7 @@ impl RedisCoordinator {
         let Some(first) = seq.checked_add(1).filter(|_| count > 0) else { return Ok(Vec::new()) };
         let mut range = cmd("XRANGE");
         range.arg(&self.names.log).arg(format!("{first}-0")).arg("+").arg("COUNT").arg(count);
-        let entries: Vec<(String, Vec<(String, Vec<u8>)>)> = self.server.query(&range).await?;
+        let entries: Vec<(String, Fields)> = self.server.query(&range).await?;
         Ok(entries.iter().map(|(id, fields)| record(id, fields)).collect())
     }
 
@@ -229,6 +229,9 @@ fn token_ttl(ttl: Duration) -> u64 {
 fn position(reply: &Reply) -> CacheResult<Position> {
     Ok(Position { epoch: reply.hex(0)?, seq: reply.number(1)?, nonce: reply.hex(2)? })
 }
+
+/// The fields of an entry of a stream.
+type Fields = Vec<(String, Vec<u8>)>;
 
 /// What an entry of the stream says. One that is not the library's own breaks the chain, as whoever reads it will see.
 fn record(id: &str, fields: &[(String, Vec<u8>)]) -> Record {
