@@ -126,3 +126,9 @@ pub const TAGS_MAX: usize = 64;
 pub const TAG_BYTES_MAX: usize = 1_024;
 /// Revoked tags that an instance remembers; beyond, everything in process is forgotten once.
 pub const REVOKED_TAGS: usize = 100_000;
+/// Least time to live of a tag's token in Redis.
+pub const TAG_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// How much longer than its entries a tag's token lives.
+pub const TAG_TOKEN_MARGIN: Duration = Duration::from_secs(60 * 60);
+/// Messages of a subscription that wait to be taken; beyond, the subscription ends, and the log tells what was missed.
+pub const MESSAGES_WAITING: usize = 4_096;

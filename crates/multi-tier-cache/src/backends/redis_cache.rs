@@ -12,17 +12,15 @@ use futures_util::future::BoxFuture;
 use redis::{Cmd, cmd, pipe};
 
 use super::redis::address::RedisAddress;
-use super::redis::config::{RESERVED, RedisConfig};
+use super::redis::config::RedisConfig;
 use super::redis::connection::Supervisor;
 use super::redis::scan::{KeyPattern, remove_raw};
+use super::redis::stored::{milliseconds, own_key, remaining, server_key};
 use crate::defaults;
-use crate::error::{CacheError, CacheResult};
+use crate::error::CacheResult;
 use crate::traits::{CacheBackend, Capabilities, L2CacheBackend};
 
 const NAME: &str = "Redis";
-/// Ten thousand years: Redis refuses an expiry whose end does not fit into 63 bits of milliseconds since 1970.
-const LONGEST_TTL_MS: u64 = 315_360_000_000_000;
-
 /// A tier in a Redis server.
 ///
 /// Cheap to clone; clones share the connection. Values are raw bytes (`GET`, `SET … PX`), so any Redis client sees
@@ -121,20 +119,12 @@ impl RedisCache {
         remove_raw(&self.server, &as_bytes(&keys)).await.map_err(|error| error.at(NAME, "remove_bulk"))
     }
 
-    /// The server's name of `key`; `None` for the library's own keys, which without a prefix are nobody's.
     fn key<'k>(&self, key: &'k str) -> Option<Cow<'k, str>> {
-        if !self.config.prefix.is_empty() {
-            return Some(Cow::Owned(format!("{}{key}", self.config.prefix)));
-        }
-        (!key.starts_with(RESERVED)).then_some(Cow::Borrowed(key))
+        server_key(&self.config.prefix, key)
     }
 
     fn own_key<'k>(&self, key: &'k str) -> CacheResult<Cow<'k, str>> {
-        self.key(key).ok_or_else(|| {
-            CacheError::ConfigError(format!(
-                "keys that begin with `{RESERVED}` are reserved; choose others or set a key prefix"
-            ))
-        })
+        own_key(&self.config.prefix, key)
     }
 
     async fn read(&self, key: &str) -> CacheResult<Option<Bytes>> {
@@ -207,18 +197,6 @@ fn set(key: &str, value: &[u8], ttl: u64) -> Cmd {
     let mut set = cmd("SET");
     set.arg(key).arg(value).arg("PX").arg(ttl);
     set
-}
-
-/// `ttl` as Redis takes it, a started millisecond counting whole; `None` for zero.
-fn milliseconds(ttl: Duration) -> Option<u64> {
-    let whole = ttl.as_nanos().div_ceil(1_000_000);
-    (whole > 0).then(|| u64::try_from(whole).unwrap_or(u64::MAX).min(LONGEST_TTL_MS))
-}
-
-/// What PTTL said just before GET found a value: -1 is no expiry; 0, and -2 for a value written in between, are given
-/// the least there is, so that no copy outlives it.
-fn remaining(ttl: i64) -> Option<Duration> {
-    (ttl != -1).then(|| Duration::from_millis(u64::try_from(ttl).unwrap_or(1).max(1)))
 }
 
 impl CacheBackend for RedisCache {
@@ -300,27 +278,5 @@ impl L2CacheBackend for RedisCache {
 impl fmt::Debug for RedisCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisCache").field("server", &self.server).field("config", &self.config).finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ttl_is_rounded_up_and_capped() {
-        assert_eq!(milliseconds(Duration::ZERO), None);
-        assert_eq!(milliseconds(Duration::from_nanos(1)), Some(1));
-        assert_eq!(milliseconds(Duration::from_micros(1_001)), Some(2));
-        assert_eq!(milliseconds(Duration::from_secs(100 * 366 * 86_400)), Some(3_162_240_000_000));
-        assert_eq!(milliseconds(Duration::MAX), Some(LONGEST_TTL_MS));
-    }
-
-    #[test]
-    fn a_value_without_a_told_ttl_is_given_the_least() {
-        assert_eq!(remaining(-1), None);
-        assert_eq!(remaining(-2), Some(Duration::from_millis(1)));
-        assert_eq!(remaining(0), Some(Duration::from_millis(1)));
-        assert_eq!(remaining(1_500), Some(Duration::from_millis(1_500)));
     }
 }

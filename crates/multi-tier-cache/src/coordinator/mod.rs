@@ -8,7 +8,12 @@
 pub(crate) mod memory;
 pub(crate) mod message;
 mod position;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 mod types;
+
+#[cfg(test)]
+mod contract;
 
 use std::sync::Arc;
 use std::time::Duration;

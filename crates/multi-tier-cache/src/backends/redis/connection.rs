@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult};
 use tokio::runtime::{self, Handle};
 use tokio::sync::watch;
@@ -125,6 +125,15 @@ impl Supervisor {
     pub(crate) async fn dedicated(&self, response: Duration) -> CacheResult<MultiplexedConnection> {
         self.acquire().await?;
         self.0.server.open(response).await
+    }
+
+    /// The server, while it is not known to be away.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub(super) async fn reachable(&self) -> CacheResult<Arc<Server>> {
+        self.acquire().await?;
+        Ok(Arc::clone(&self.0.server))
     }
 
     /// The error of an operation that waited up to `response` on a [`dedicated`](Self::dedicated) connection.
@@ -282,6 +291,19 @@ impl Server {
             let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
             ping(&mut connection).await.map(|()| connection)
         };
+        self.connecting(open).await
+    }
+
+    /// Opens a connection that receives the messages of a channel, within [`defaults::CONNECT_BUDGET`].
+    pub(super) async fn open_subscription(&self, channel: &str) -> CacheResult<PubSub> {
+        let open = async {
+            let mut subscription = self.client.get_async_pubsub().await?;
+            subscription.subscribe(channel).await.map(|()| subscription)
+        };
+        self.connecting(open).await
+    }
+
+    async fn connecting<T>(&self, open: impl Future<Output = RedisResult<T>>) -> CacheResult<T> {
         match time::timeout(defaults::CONNECT_BUDGET, open).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(self.refused(error)),

@@ -6,3 +6,5 @@ pub(crate) mod connection;
 mod error;
 mod link;
 pub(crate) mod scan;
+pub(crate) mod stored;
+mod subscription;

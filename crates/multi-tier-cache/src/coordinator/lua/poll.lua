@@ -1,0 +1,8 @@
+-- KEYS bus, log   ARGV epoch, and for a fork: the epoch that it is to end
+-- Answers {epoch, seq, nonce, server ms}.
+
+return answer(function()
+  local bus = open_bus(KEYS[1], KEYS[2], ARGV[1])
+  if bus.epoch == ARGV[2] then bus = begin_epoch(KEYS[1], KEYS[2], ARGV[1]) end
+  return { bus.epoch, bus.seq, bus.nonce, number(now()) }
+end)
