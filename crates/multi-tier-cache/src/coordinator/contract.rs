@@ -35,6 +35,7 @@ macro_rules! contract {
         $crate::coordinator::contract::contract!(@tests $room, $subject;
             a_lease_is_granted_to_one_load,
             the_same_load_may_ask_twice,
+            asking_again_does_not_renew_an_older_grant,
             a_present_value_is_answered_unless_it_is_to_be_refreshed,
             a_fill_stores_and_ends_the_lease,
             a_fill_without_a_lease_is_refused,
@@ -184,6 +185,20 @@ pub(super) async fn the_same_load_may_ask_twice(on: &dyn Coordinator) {
     let grant = granted(on, first).await;
     assert_eq!(granted(on, first).await, grant);
     assert!(on.fill(fill("k", grant)).await.unwrap());
+}
+
+pub(super) async fn asking_again_does_not_renew_an_older_grant(on: &dyn Coordinator) {
+    let moved = ask("fence");
+    let first = granted(on, moved).await;
+    on.fence(Duration::ZERO).await.unwrap();
+    granted(on, moved).await;
+    assert!(!on.fill(fill("fence", first)).await.unwrap());
+
+    let forked = ask("epoch");
+    let first = granted(on, forked).await;
+    fork(on).await;
+    granted(on, forked).await;
+    assert!(!on.fill(fill("epoch", first)).await.unwrap());
 }
 
 pub(super) async fn a_present_value_is_answered_unless_it_is_to_be_refreshed(on: &dyn Coordinator) {

@@ -10,7 +10,8 @@ return answer(function()
   local held = call('GET', lease)
   if held and not is_held_by(held, token) then return { 'busy', number(call('PTTL', lease)) } end
   local bus = open_bus(KEYS[1], KEYS[2], ARGV[1])
-  call('SET', lease, lease_of(token, bus), 'PX', ARGV[3])
+  -- Who asks again keeps the fence of the first grant: it may have begun to read under that one.
+  call('SET', lease, held or lease_of(token, bus), 'PX', ARGV[3])
   for at = 6, #KEYS do tag_seq(KEYS[at], bus, ARGV[5]) end
   local open = is_open_below(tombstone, bus.closed) and '1' or '0'
   return { 'granted', bus.epoch, bus.fence, bus.seq, open }
