@@ -22,7 +22,6 @@ use super::{
 };
 use crate::backends::glob::Glob;
 use crate::clock::{Clock, Moment};
-use crate::defaults;
 use crate::error::CacheResult;
 use crate::protection::Protection;
 use crate::sync::Mutex;
@@ -209,6 +208,7 @@ impl State {
     fn begin_epoch(&mut self) {
         (self.tail, self.fence) = (new_epoch(), 0);
         self.log.clear();
+        self.tags.clear();
     }
 
     fn create_tokens(&mut self, tags: &[Tag]) {
