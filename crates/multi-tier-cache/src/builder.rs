@@ -183,10 +183,6 @@ impl CacheSystemBuilder {
     /// # Errors
     /// `ConfigError` for two tiers of one level, a scale that is not finite and above 0, a promotion frequency of 0,
     /// no tier at all, a malformed Redis address, coherence options that cannot work, or a bus that no tier can carry.
-    #[cfg_attr(
-        not(feature = "redis"),
-        expect(clippy::unused_async, reason = "connects only where Redis is compiled in")
-    )]
     pub async fn build(self) -> CacheResult<CacheSystem> {
         #[cfg(feature = "moka")]
         let l1_cache = self.moka_l1()?;
@@ -225,6 +221,7 @@ impl CacheSystemBuilder {
         };
         let mut manager = CacheManager::assemble(tiers, streams, options, &joining)?;
         manager.set_serializer(self.serializer);
+        manager.join_bus().await;
         Ok(CacheSystem {
             cache_manager: Arc::new(manager),
             #[cfg(feature = "moka")]

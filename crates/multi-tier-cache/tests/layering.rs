@@ -14,7 +14,7 @@ const ROWS: &[&[&str]] = &[
     &["backends", "wire", "redis_streams", "serialization"],
     &["traits"],
     &["entry", "policy", "breaker", "telemetry", "sync"],
-    &["error", "clock", "defaults"],
+    &["error", "clock", "defaults", "protection"],
 ];
 
 /// Imports between rooms of one row: (importer, imported).

@@ -48,7 +48,8 @@ async fn values_are_plain_strings_that_any_client_shares() {
     assert!((299_000..=300_000).contains(&pttl(&server, "empty")));
     assert_eq!(cache.name(), "Redis");
     assert!(cache.capabilities().has(Capabilities::BATCH.and(Capabilities::TTL).and(Capabilities::SHARED)));
-    assert!(!cache.capabilities().has(Capabilities::CONDITIONAL_FILL));
+    assert!(cache.capabilities().has(Capabilities::CONDITIONAL_FILL));
+    assert!(!cache.capabilities().has(Capabilities::CLEAR), "without a prefix its keys cannot be told from others");
 }
 
 #[tokio::test]

@@ -104,7 +104,6 @@ impl CacheManager {
     /// # Errors
     /// `ConfigError` if `redis_url` is malformed. A server that cannot be reached is not an error.
     #[cfg(all(feature = "moka", feature = "redis"))]
-    #[expect(clippy::unused_async, reason = "the established signature")]
     pub async fn new_with_invalidation(
         l1_cache: Arc<L1Cache>,
         l2_cache: Arc<L2Cache>,
@@ -114,7 +113,10 @@ impl CacheManager {
         let streams = Arc::new(RedisStreams::beside(&l2_cache));
         let tiers = pair(l1_cache, l2_cache);
         let bus = BusChoice::JoinAt(redis_url.to_owned(), config);
-        Self::assemble(tiers, Some(streams), Options::default(), &Joining { bus, ..Joining::default() })
+        let joining = Joining { bus, ..Joining::default() };
+        let manager = Self::assemble(tiers, Some(streams), Options::default(), &joining)?;
+        manager.join_bus().await;
+        Ok(manager)
     }
 
     /// Two tiers: `l1_cache` in front of `l2_cache`.
@@ -326,6 +328,10 @@ impl CacheManager {
             }
         });
         join_all(health).await
+    }
+
+    pub(crate) async fn join_bus(&self) {
+        self.engine.join_bus().await;
     }
 
     pub(crate) fn stop(&self) {

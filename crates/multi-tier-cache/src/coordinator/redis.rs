@@ -19,8 +19,8 @@ use self::names::{KeyNames, Names};
 use self::script::{Call, Reply, unexpected};
 use super::message::{self, Message};
 use super::{
-    Acquire, Acquired, Change, Coordinator, Fence, Fill, Grant, Messages, Position, Record, Recorded,
-    Revocation, Revoked, Tag, TagTokens, Tail, Token,
+    Acquire, Acquired, Change, Coordinator, Fence, Fill, Grant, Messages, Position, Record, Recorded, Revocation,
+    Revoked, Tag, TagTokens, Tail, Token,
 };
 use crate::backends::redis::connection::Supervisor;
 use crate::backends::redis::stored::{milliseconds, remaining};

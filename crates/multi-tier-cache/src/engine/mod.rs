@@ -127,7 +127,7 @@ impl Engine {
         let local = Local::new(stores.collect(), horizon);
         let stats = Stats::new(tiers.len());
         Ok(Arc::new_cyclic(|itself: &Weak<Self>| {
-            let shared = coordination.and_then(|coordination| join(&tiers, coordination, itself, &options.clock));
+            let shared = coordination.and_then(|coordination| coordinate(&tiers, coordination, itself, &options.clock));
             Self { tiers, local, shared, below: Below::default(), stats, options, itself: Weak::clone(itself) }
         }))
     }
@@ -149,6 +149,13 @@ impl Engine {
 
     fn bus(&self) -> Option<&Arc<Bus>> {
         self.shared.as_ref()?.bus.as_ref()
+    }
+
+    /// Joins the bus, if there is one.
+    pub(crate) async fn join_bus(&self) {
+        if let Some(bus) = self.bus() {
+            bus.join().await;
+        }
     }
 
     /// Ends every background task of the bus.
@@ -233,7 +240,7 @@ impl Engine {
 }
 
 /// Connects the tier that coordinates with the engine around it.
-fn join(tiers: &[Tier], coordination: Coordination, itself: &Weak<Engine>, clock: &Clock) -> Option<Arc<Shared>> {
+fn coordinate(tiers: &[Tier], coordination: Coordination, itself: &Weak<Engine>, clock: &Clock) -> Option<Arc<Shared>> {
     let Coordination { position, coordinator, coherence, announce } = coordination;
     let remote = Arc::clone(tiers.get(position)?.remote()?);
     let announces_writes = announce.as_ref().is_some_and(|announce| announce.writes);

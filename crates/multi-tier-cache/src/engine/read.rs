@@ -116,7 +116,9 @@ impl Engine {
             Found::Hit(hit, promote) => return self.found(key, hit, promote, None),
             missed => missed,
         };
-        let ground = self.ground(key, upper, wanted).await;
+        // What cannot be read and will not be able to (a value of another type) is replaced.
+        let unreadable = matches!(&missed, Found::Unknown(error) if !error.is_retryable());
+        let ground = self.ground(key, upper, unreadable, wanted).await;
         let late = matches!(ground, Ground::Late);
         let (open, lease) = match ground {
             Ground::Hit(hit) => return self.found(key, hit, false, None),
@@ -145,14 +147,14 @@ impl Engine {
     }
 
     /// Asks the coordinator how to go on.
-    async fn ground(&self, key: &Arc<str>, upper: usize, wanted: &mut Wanted<'_>) -> Ground {
+    async fn ground(&self, key: &Arc<str>, upper: usize, unreadable: bool, wanted: &mut Wanted<'_>) -> Ground {
         let Some(shared) = &self.shared else { return Ground::Alone };
         let loads = wanted.kind() == Kind::Load;
         if !loads && upper == self.tiers.len() {
             return Ground::Bare { open: false };
         }
         let tags = if let Wanted::Loaded(_, keep) = wanted { keep.tags } else { &[] };
-        let mut refresh = false;
+        let mut refresh = unreadable;
         loop {
             match shared.lease(key, LeaseAsk { patient: loads, refresh, tags }).await {
                 Leased::Lease(lease) => return Ground::Leased(lease),

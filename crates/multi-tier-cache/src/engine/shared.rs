@@ -173,9 +173,15 @@ impl Shared {
     pub(super) async fn replace(&self, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
         let failures = self.remote.failures();
         let stored = self.remote.perform("set", self.coordinator.replace(key, value, ttl)).await;
-        match &stored {
-            Ok(()) => self.remote.settle(key, failures),
-            Err(_) => self.remote.owe(key),
+        if stored.is_ok() {
+            self.remote.settle(key, failures);
+            return stored;
+        }
+        self.remote.owe(key);
+        let failures = self.remote.failures();
+        // A server that refuses a value still removes the older one.
+        if self.remote.perform("remove", self.forget(&[key])).await.is_ok() {
+            self.remote.settle(key, failures);
         }
         stored
     }

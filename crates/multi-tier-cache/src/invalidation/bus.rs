@@ -171,6 +171,14 @@ impl Bus {
         *self.task.lock() = Some(task.abort_handle());
     }
 
+    /// Starts following, and waits a moment for the first look at the log: what is stored before it is forgotten then.
+    pub(crate) async fn join(self: &Arc<Self>) {
+        self.start();
+        if let Some(patience) = Handle::try_current().ok().and_then(|_| timer(defaults::EAGER_CONNECT_WAIT)) {
+            select(pin!(self.catch_up()), pin!(patience)).await;
+        }
+    }
+
     /// Ends following for good.
     pub(crate) fn stop(&self) {
         self.running.store(true, Ordering::Release);
@@ -187,11 +195,6 @@ impl Bus {
         }
         let reached = reached(self.progress.lock());
         reached == Reached::Yes || !Protection::AtLeast.is_on()
-    }
-
-    /// Whether this instance reflects `position` at this moment.
-    pub(crate) fn has_reached(&self, position: Position) -> bool {
-        self.progress.lock().reached(position) == Reached::Yes || !Protection::AtLeast.is_on()
     }
 
     pub(crate) fn messages(&self) -> InvalidationStats {

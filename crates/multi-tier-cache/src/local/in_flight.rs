@@ -6,17 +6,15 @@
 //!
 //! Lock order: shard, then flight.
 
-use std::future::Future;
 use std::hash::BuildHasher;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
 
 use hashbrown::HashTable;
 use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard};
 
-use super::flight::{Flight, Phase};
+use super::flight::Flight;
+use super::lead::{Follower, Lead};
 use crate::clock::{Clock, Moment};
 use crate::defaults;
 use crate::protection::Protection;
@@ -33,10 +31,10 @@ pub(crate) struct InFlight<T> {
     refused: AtomicU64,
 }
 
-struct Shard<T>(HashTable<Slot<T>>);
+pub(super) struct Shard<T>(pub(super) HashTable<Slot<T>>);
 
-struct Slot<T> {
-    key: Arc<str>,
+pub(super) struct Slot<T> {
+    pub(super) key: Arc<str>,
     stamp: Stamp,
     watchers: usize,
     flights: [Option<Arc<Flight<T>>>; Kind::COUNT],
@@ -45,7 +43,7 @@ struct Slot<T> {
 
 /// How often a key was revoked and filled while it was watched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     revoked: u64,
     filled: u64,
 }
@@ -114,13 +112,12 @@ impl<T: Clone> InFlight<T> {
         if let Some(flight) = slot.flight(kind) {
             let flight = Arc::clone(flight);
             let place = Place { table: Arc::clone(self), key: Arc::clone(&slot.key), hash };
-            let seat = flight.follow();
-            return Join::Follow(Follower { place, kind, flight, seat, joined: slot.stamp, ended: false });
+            return Join::Follow(Follower::new(place, kind, flight, slot.stamp));
         }
         let flight = Arc::new(Flight::led());
         slot.attach(kind, Arc::clone(&flight));
         let watch = self.watch_slot(slot, hash);
-        Join::Lead(Lead { watch, kind, flight, landed: false })
+        Join::Lead(Lead::new(watch, kind, flight))
     }
 
     /// Watches `key` without leading a flight: for writers.
@@ -207,7 +204,7 @@ impl<T: Clone> InFlight<T> {
     }
 
     #[expect(clippy::indexing_slicing, reason = "reduced modulo the length")]
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<T>> {
+    pub(super) fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<T>> {
         self.shards[(hash >> 48) as usize % self.shards.len()].lock()
     }
 
@@ -221,14 +218,14 @@ impl<T: Clone> InFlight<T> {
         vacant.insert(Slot::new(key)).into_mut()
     }
 
-    fn watch_slot(self: &Arc<Self>, slot: &mut Slot<T>, hash: u64) -> Watch<T> {
+    pub(super) fn watch_slot(self: &Arc<Self>, slot: &mut Slot<T>, hash: u64) -> Watch<T> {
         slot.watchers += 1;
         let place = Place { table: Arc::clone(self), key: Arc::clone(&slot.key), hash };
         Watch { place, stamp: slot.stamp, born: self.clock.now(), released: false }
     }
 
     /// Changes the slot of `key`, if there is one, and removes it when nothing is left in it.
-    fn update<R>(
+    pub(super) fn update<R>(
         &self,
         shard: &mut Shard<T>,
         key: &str,
@@ -274,7 +271,7 @@ impl<T: Clone> Slot<T> {
     }
 
     /// Detaches `flight`; false if a revocation did so before.
-    fn detach(&mut self, kind: Kind, flight: &Arc<Flight<T>>) -> bool {
+    pub(super) fn detach(&mut self, kind: Kind, flight: &Arc<Flight<T>>) -> bool {
         match self.flights.get_mut(kind as usize) {
             Some(place) if place.as_ref().is_some_and(|attached| Arc::ptr_eq(attached, flight)) => {
                 *place = None;
@@ -284,7 +281,7 @@ impl<T: Clone> Slot<T> {
         }
     }
 
-    fn is_attached(&self, kind: Kind, flight: &Arc<Flight<T>>) -> bool {
+    pub(super) fn is_attached(&self, kind: Kind, flight: &Arc<Flight<T>>) -> bool {
         self.flight(kind).is_some_and(|attached| Arc::ptr_eq(attached, flight))
     }
 
@@ -316,14 +313,14 @@ impl Kind {
 }
 
 /// A key in a table.
-struct Place<T> {
-    table: Arc<InFlight<T>>,
-    key: Arc<str>,
-    hash: u64,
+pub(super) struct Place<T> {
+    pub(super) table: Arc<InFlight<T>>,
+    pub(super) key: Arc<str>,
+    pub(super) hash: u64,
 }
 
 impl<T: Clone> Place<T> {
-    fn with_slot<R>(&self, change: impl FnOnce(&mut Slot<T>) -> R) -> Option<R> {
+    pub(super) fn with_slot<R>(&self, change: impl FnOnce(&mut Slot<T>) -> R) -> Option<R> {
         let mut shard = self.table.shard(self.hash);
         self.table.update(&mut shard, &self.key, self.hash, change)
     }
@@ -331,8 +328,8 @@ impl<T: Clone> Place<T> {
 
 /// Interest in a key: keeps its slot, and remembers the key's stamp from the moment the interest began.
 pub(crate) struct Watch<T: Clone> {
-    place: Place<T>,
-    stamp: Stamp,
+    pub(super) place: Place<T>,
+    pub(super) stamp: Stamp,
     born: Moment,
     released: bool,
 }
@@ -404,7 +401,7 @@ impl<T: Clone> Watch<T> {
 
 impl<T: Clone> Watch<T> {
     /// Ends the interest, with a last change of the slot.
-    fn release(&mut self, change: impl FnOnce(&mut Slot<T>)) {
+    pub(super) fn release(&mut self, change: impl FnOnce(&mut Slot<T>)) {
         if !self.released {
             self.released = true;
             self.place.with_slot(|slot| {
@@ -418,116 +415,5 @@ impl<T: Clone> Watch<T> {
 impl<T: Clone> Drop for Watch<T> {
     fn drop(&mut self) {
         self.release(|_| {});
-    }
-}
-
-/// The right and duty to answer a flight. Dropped without an answer, it hands the flight to a follower.
-pub(crate) struct Lead<T: Clone> {
-    watch: Watch<T>,
-    kind: Kind,
-    flight: Arc<Flight<T>>,
-    landed: bool,
-}
-
-impl<T: Clone> Lead<T> {
-    pub(crate) fn watch(&mut self) -> &mut Watch<T> {
-        &mut self.watch
-    }
-
-    /// Gives every follower `answer`.
-    pub(crate) fn land(mut self, answer: T) {
-        self.landed = true;
-        let (kind, flight) = (self.kind, Arc::clone(&self.flight));
-        self.watch.release(|slot| {
-            slot.detach(kind, &flight);
-        });
-        flight.land(answer);
-    }
-}
-
-impl<T: Clone> Drop for Lead<T> {
-    fn drop(&mut self) {
-        if self.landed || !Protection::HandOver.is_on() {
-            return;
-        }
-        let wakers = self.watch.place.with_slot(|slot| {
-            if !slot.is_attached(self.kind, &self.flight) {
-                return None;
-            }
-            let (followed, wakers) = self.flight.vacate();
-            if !followed {
-                slot.detach(self.kind, &self.flight);
-            }
-            Some(wakers)
-        });
-        match wakers.flatten() {
-            Some(wakers) => wakers.into_iter().for_each(Waker::wake),
-            None => self.flight.dissolve(),
-        }
-    }
-}
-
-/// A caller that waits for a flight's answer, and may have to lead it.
-pub(crate) struct Follower<T: Clone> {
-    place: Place<T>,
-    kind: Kind,
-    flight: Arc<Flight<T>>,
-    seat: usize,
-    joined: Stamp,
-    ended: bool,
-}
-
-impl<T: Clone> Follower<T> {
-    /// Leads the vacant flight, with the key's stamp as it is now; `None` if another follower was faster.
-    fn take_over(&mut self) -> Option<Turn<T>> {
-        let mut shard = self.place.table.shard(self.place.hash);
-        let attached = shard
-            .0
-            .find_mut(self.place.hash, |slot| *slot.key == *self.place.key)
-            .filter(|slot| slot.is_attached(self.kind, &self.flight));
-        let Some(slot) = attached else {
-            // Revoked meanwhile: a newer flight may be under way, and this one has no right to fill.
-            return self.flight.dissolve_vacant().then_some(Turn::Again);
-        };
-        if !self.flight.take_over(self.seat) {
-            return None;
-        }
-        let mut watch = self.place.table.watch_slot(slot, self.place.hash);
-        if !Protection::FreshStampAtHandOver.is_on() {
-            watch.stamp = self.joined;
-        }
-        Some(Turn::Lead(Lead { watch, kind: self.kind, flight: Arc::clone(&self.flight), landed: false }))
-    }
-}
-
-impl<T: Clone> Future for Follower<T> {
-    type Output = Turn<T>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Turn<T>> {
-        loop {
-            let turn = match self.flight.poll(self.seat, context.waker()) {
-                Phase::Led => return Poll::Pending,
-                Phase::Landed(answer) => Some(Turn::Landed(answer)),
-                Phase::Dissolved => Some(Turn::Again),
-                Phase::Vacant => self.take_over(),
-            };
-            if let Some(turn) = turn {
-                self.ended = true;
-                return Poll::Ready(turn);
-            }
-        }
-    }
-}
-
-impl<T: Clone> Drop for Follower<T> {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let mut shard = self.place.table.shard(self.place.hash);
-        if self.flight.leave(self.seat) {
-            let detach = |slot: &mut Slot<T>| slot.detach(self.kind, &self.flight);
-            self.place.table.update(&mut shard, &self.place.key, self.place.hash, detach);
-        }
     }
 }

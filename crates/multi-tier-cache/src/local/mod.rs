@@ -8,6 +8,7 @@
 mod flight;
 mod horizon;
 mod in_flight;
+mod lead;
 #[cfg(all(test, model_check))]
 mod model;
 
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use tokio::sync::Mutex as TurnLock;
 
 pub(crate) use horizon::{Horizon, Limits};
-pub(crate) use in_flight::{InFlight, Join, Kind, Lead, Origin, Turn, Watch};
+pub(crate) use in_flight::{InFlight, Join, Kind, Origin, Turn, Watch};
+pub(crate) use lead::Lead;
 
 use crate::clock::Moment;
 use crate::entry::{Entry, Tag};
