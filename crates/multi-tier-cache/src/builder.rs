@@ -59,6 +59,8 @@ pub struct CacheSystemBuilder {
     bus: Option<InvalidationConfig>,
     alone: bool,
     coherence: CoherenceConfig,
+    #[cfg(feature = "test-util")]
+    stage: Option<crate::testing::Stage>,
     serializer: CacheSerializer,
     clock: Clock,
     max_value_bytes: Option<usize>,
@@ -178,6 +180,13 @@ impl CacheSystemBuilder {
         self
     }
 
+    /// Puts `stage` between this system and its coordinator.
+    #[cfg(feature = "test-util")]
+    pub fn with_stage(mut self, stage: &crate::testing::Stage) -> Self {
+        self.stage = Some(stage.clone());
+        self
+    }
+
     /// Builds the system. A server that cannot be reached is not an error: its tier joins when it comes up.
     ///
     /// # Errors
@@ -213,7 +222,12 @@ impl CacheSystemBuilder {
             (Some(config), false) => BusChoice::Join(config),
             (None, false) => BusChoice::IfPossible,
         };
-        let joining = Joining { bus, coherence: self.coherence };
+        let joining = Joining {
+            bus,
+            coherence: self.coherence,
+            #[cfg(feature = "test-util")]
+            stage: self.stage,
+        };
         let options = Options {
             clock: self.clock,
             max_value_bytes: self.max_value_bytes.unwrap_or(defaults::MAX_VALUE_BYTES),

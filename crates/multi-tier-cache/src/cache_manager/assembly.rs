@@ -28,6 +28,9 @@ use crate::traits::{Capabilities, L2CacheBackend, StreamingBackend};
 pub(crate) struct Joining {
     pub(crate) bus: BusChoice,
     pub(crate) coherence: CoherenceConfig,
+    /// What a test puts between the instance and its coordinator.
+    #[cfg(feature = "test-util")]
+    pub(crate) stage: Option<crate::testing::Stage>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -78,6 +81,11 @@ fn coordination(tiers: &[CacheTier], joining: &Joining) -> CacheResult<Option<Co
             Some(true) => Err(no_coordinator()),
             _ => Ok(None),
         };
+    };
+    #[cfg(feature = "test-util")]
+    let coordinator = match &joining.stage {
+        Some(stage) => stage.around(coordinator),
+        None => coordinator,
     };
     let announce = match wanted {
         None => None,

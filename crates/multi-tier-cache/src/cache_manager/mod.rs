@@ -334,6 +334,11 @@ impl CacheManager {
         self.engine.join_bus().await;
     }
 
+    #[cfg(feature = "test-util")]
+    pub(crate) fn bus(&self) -> Option<Arc<crate::invalidation::Bus>> {
+        self.engine.bus().cloned()
+    }
+
     pub(crate) fn stop(&self) {
         self.engine.stop();
     }

@@ -205,6 +205,21 @@ impl State {
         *self = Self::new(self.log_length);
     }
 
+    #[cfg(feature = "test-util")]
+    pub(crate) fn evict_leases(&mut self) {
+        self.leases.clear();
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn evict_tags(&mut self) {
+        self.tags.clear();
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn evict_bus(&mut self) {
+        self.begin_epoch();
+    }
+
     fn begin_epoch(&mut self) {
         (self.tail, self.fence) = (new_epoch(), 0);
         self.log.clear();
@@ -246,6 +261,12 @@ impl Hub {
     /// Sends a payload to every listener, as any program can.
     pub(crate) fn publish(&self, payload: &[u8]) {
         self.0.listeners.lock().retain(|listener| listener.send(payload.to_vec()).is_ok());
+    }
+
+    pub(crate) fn listener(&self) -> mpsc::UnboundedReceiver<Vec<u8>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.0.listeners.lock().push(sender);
+        receiver
     }
 
     /// Ends every subscription.
@@ -364,9 +385,8 @@ impl Coordinator for Hub {
     }
 
     fn listen(&self) -> BoxFuture<'_, CacheResult<Messages>> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.0.listeners.lock().push(sender);
-        let messages = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+        let messages =
+            stream::unfold(self.listener(), |mut receiver| async { Some((receiver.recv().await?, receiver)) });
         done(messages.boxed())
     }
 }

@@ -147,7 +147,7 @@ impl Engine {
         &self.tiers
     }
 
-    fn bus(&self) -> Option<&Arc<Bus>> {
+    pub(crate) fn bus(&self) -> Option<&Arc<Bus>> {
         self.shared.as_ref()?.bus.as_ref()
     }
 

@@ -1,5 +1,14 @@
-//! Test kit: a clock that moves only when told.
+//! Test kit: a clock that moves only when told, a shared tier in memory that coordinates several caches of one
+//! process, barriers between a cache and its coordinator, and a bus that is pumped by hand.
 
 mod clock;
+mod hub;
+mod stage;
 
 pub use clock::ManualClock;
+pub use hub::Pump;
+pub use stage::{Held, Stage, Step, When};
+
+pub use crate::coordinator::memory::Hub;
+#[doc(hidden)]
+pub use crate::protection::Protection;
