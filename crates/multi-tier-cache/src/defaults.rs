@@ -98,7 +98,8 @@ pub const LOG_PAGE: usize = 1_000;
 pub const JOURNAL_WINDOW: Duration = Duration::from_secs(120);
 /// Most invalidations it remembers; beyond, a replay clears everything.
 pub const JOURNAL_ENTRIES: usize = 100_000;
-/// How long a lease on a key lasts; a load that takes longer is answered but not stored in the shared tier.
+/// How long a lease on a key lasts unless it is renewed, as it is while its load runs: the time after which another
+/// instance takes over when its holder dies.
 pub const LEASE: Duration = Duration::from_secs(10);
 /// How long a caller waits for the load of another instance before it loads without storing.
 pub const WAIT_BUDGET: Duration = Duration::from_secs(2);

@@ -116,6 +116,16 @@ impl State {
         admitted
     }
 
+    pub(crate) fn renew(&mut self, key: &str, token: Token, lease: Duration, now: Moment) -> bool {
+        match self.leases.get_mut(key) {
+            Some((holder, until)) if *holder == token && *until > now => {
+                *until = now.after(lease);
+                true
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn release(&mut self, key: &str, token: Token) {
         if self.leases.get(key).is_some_and(|(holder, _)| *holder == token) {
             self.leases.remove(key);
@@ -332,6 +342,10 @@ impl Coordinator for Hub {
 
     fn fill<'a>(&'a self, fill: Fill<'a>) -> BoxFuture<'a, CacheResult<bool>> {
         Box::pin(async move { Ok(self.with_state(|state, now| state.fill(&fill, now))) })
+    }
+
+    fn renew<'a>(&'a self, key: &'a str, token: Token, lease: Duration) -> BoxFuture<'a, CacheResult<bool>> {
+        Box::pin(async move { Ok(self.with_state(|state, now| state.renew(key, token, lease, now))) })
     }
 
     fn release<'a>(&'a self, key: &'a str, token: Token) -> BoxFuture<'a, CacheResult<()>> {

@@ -42,6 +42,9 @@ pub(crate) trait Coordinator: Send + Sync {
     /// the lease ends. True if it was stored.
     fn fill<'a>(&'a self, fill: Fill<'a>) -> BoxFuture<'a, CacheResult<bool>>;
 
+    /// Lets a lease last this long from now on, if it is still held under this token; false if it is not.
+    fn renew<'a>(&'a self, key: &'a str, token: Token, lease: Duration) -> BoxFuture<'a, CacheResult<bool>>;
+
     /// Ends a lease without a value, if it is still held under this token.
     fn release<'a>(&'a self, key: &'a str, token: Token) -> BoxFuture<'a, CacheResult<()>>;
 

@@ -96,6 +96,11 @@ impl RedisCoordinator {
         call.run(&self.server).await
     }
 
+    async fn prolong(&self, key: &str, token: Token, lease: Duration) -> CacheResult<bool> {
+        let Some(names) = self.names.key_if_any(key) else { return Ok(false) };
+        Call::of(&script::RENEW).key(names.lease).text(token).text(at_least_one(lease)).run(&self.server).await
+    }
+
     async fn end_lease(&self, key: &str, token: Token) -> CacheResult<()> {
         let Some(names) = self.names.key_if_any(key) else { return Ok(()) };
         Call::of(&script::RELEASE).key(names.lease).text(token).run(&self.server).await
@@ -239,6 +244,10 @@ impl Coordinator for RedisCoordinator {
 
     fn fill<'a>(&'a self, fill: Fill<'a>) -> BoxFuture<'a, CacheResult<bool>> {
         Box::pin(async move { self.fill_under_lease(fill).await.map_err(|error| error.at(NAME, "fill")) })
+    }
+
+    fn renew<'a>(&'a self, key: &'a str, token: Token, lease: Duration) -> BoxFuture<'a, CacheResult<bool>> {
+        Box::pin(async move { self.prolong(key, token, lease).await.map_err(|error| error.at(NAME, "renew")) })
     }
 
     fn release<'a>(&'a self, key: &'a str, token: Token) -> BoxFuture<'a, CacheResult<()>> {

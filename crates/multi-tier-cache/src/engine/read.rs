@@ -121,7 +121,10 @@ impl Engine {
         let ground = self.ground(key, upper, unreadable, wanted).await;
         let late = matches!(ground, Ground::Late);
         let (open, lease) = match ground {
-            Ground::Hit(hit) => return self.found(key, hit, false, None),
+            Ground::Hit(hit) => {
+                let promote = self.tiers.get(upper - 1).is_some_and(|tier| self.may_promote(tier));
+                return self.found(key, hit, promote, None);
+            }
             Ground::Leased(lease) => (lease.is_open_below(), Some(lease)),
             Ground::Bare { open } => (open, None),
             Ground::Alone | Ground::Late => (false, None),
@@ -236,7 +239,7 @@ impl Engine {
 
     /// Loads, and says where the value belongs.
     async fn load_with(&self, loader: &mut dyn Load, keep: Keep<'_>, lease: Option<Lease>) -> Led {
-        let hit = match self.load(loader).await {
+        let hit = match Lease::keep_during(lease.as_ref(), self.load(loader)).await {
             Ok(hit) => hit,
             Err(error) => return Led { origin: Origin::Source, ..Led::nothing(Err(error)) },
         };

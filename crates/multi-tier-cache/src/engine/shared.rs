@@ -1,11 +1,13 @@
 //! The coordinator as the engine uses it: leases for loads, conditional fills, and changes that others must hear of.
 
+use std::future::{Future, pending};
 use std::panic::catch_unwind;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, select};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
@@ -224,6 +226,24 @@ impl Lease {
     /// The epoch and place of the log that it was granted at.
     pub(super) fn granted_at(&self) -> Option<(u64, u64)> {
         self.grant.map(|grant| (grant.fence.epoch, grant.seq))
+    }
+
+    /// Runs a load, and keeps the lease from ending before it does. A lease that was lost is not got back: an
+    /// invalidation may have ended it.
+    pub(super) async fn keep_during<R>(lease: Option<&Self>, load: impl Future<Output = R>) -> R {
+        let Some(lease) = lease.filter(|_| Handle::try_current().is_ok()) else { return load.await };
+        select(pin!(load), pin!(lease.renew_forever())).await.factor_first().0
+    }
+
+    async fn renew_forever<R>(&self) -> R {
+        let Shared { coordinator, coherence, .. } = &*self.shared;
+        while let Ok(timer) = catch_unwind(|| sleep(coherence.lease / 3)) {
+            timer.await;
+            if let Ok(false) = coordinator.renew(&self.key, self.token, coherence.lease).await {
+                break;
+            }
+        }
+        pending().await
     }
 
     /// Stores the value if the lease still holds; true if it was stored. After an error it may have been stored, or be

@@ -209,16 +209,18 @@ impl Engine {
     ) -> CacheResult<Placement<'a>> {
         let key = Arc::clone(watch.key());
         let Some((_, entry)) = entries.iter().find(|(position, _)| *position == shared.position) else {
-            self.remove_shared(watch).await?;
-            return self.put_remote(watch, entries, None, Ok(())).await.map(Placement::taken);
+            let outcome = self.remove_shared(watch).await?;
+            self.put_remote(watch, entries, None, Ok(())).await?;
+            return Ok(Placement { accepted: true, outcome });
         };
         let (bytes, ttl) = (entry.bytes()?, entry.expires().since(self.options.clock.now()));
         if shared.bus.is_none() && entry.tags().is_empty() || !Protection::PutUnderLease.is_on() {
             let stored = shared.replace(&key, bytes, ttl).await;
             return self.put_remote(watch, entries, None, stored).await.map(Placement::taken);
         }
+        let mut below = Ok(());
         for (_, remote) in self.remotes().filter(|(position, _)| self.is_below(*position)) {
-            remote.remove(&key).await?;
+            below = remote.remove(&key).await.and(below);
         }
         let (token, failures) = (Token::random(), shared.remote.failures());
         let change = Change::Put(Arc::clone(&key), token);
@@ -228,7 +230,7 @@ impl Engine {
         let granted = (revoked.fence.epoch, revoked.at.seq);
         let filled = shared.own_lease(&key, token, revoked).fill(bytes, ttl, entry.tags()).await;
         let outcome = Some(outcome);
-        match filled {
+        match filled.and_then(|filled| below.map(|()| filled)) {
             Ok(true) => {
                 // The coordinator has it: a failure of another tier is made up for there.
                 let _ = self.put_remote(watch, entries, Some(granted), Ok(())).await;
@@ -257,7 +259,9 @@ impl Engine {
                 continue;
             };
             let stored = if self.is_below(position) {
-                self.write_at(position, watch, Origin::Source, entry, granted).await
+                // What it cannot take must not leave the older value there.
+                let stored = self.write_at(position, watch, Origin::Source, entry, granted).await;
+                stored.inspect_err(|_| remote.owe(watch.key()))
             } else {
                 let ttl = entry.expires().since(self.options.clock.now());
                 remote.replace(watch.key(), self.stored_form(entry, granted)?, ttl).await

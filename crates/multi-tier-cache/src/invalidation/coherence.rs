@@ -29,7 +29,8 @@ pub struct CoherenceConfig {
     pub log_length: usize,
     /// How long this instance can replay its own invalidations after a failover; 120 s.
     pub journal_window: Duration,
-    /// How long a lease on a key lasts; 10 s. A load that takes longer is not stored in the shared tier.
+    /// How long a lease on a key lasts; 10 s. It is renewed while its load runs: this is the time after which another
+    /// instance takes over when its holder dies.
     pub lease: Duration,
     /// How long a caller waits for another instance's load before it loads as well; 2 s.
     pub wait_budget: Duration,

@@ -26,6 +26,8 @@ pub enum Step {
     Acquire,
     /// Storing a value under a lease.
     Fill,
+    /// Making a lease last longer.
+    Renew,
     /// Giving a lease back.
     Release,
     /// Storing a value unconditionally.
@@ -213,6 +215,10 @@ impl Coordinator for Staged {
 
     fn fill<'a>(&'a self, fill: Fill<'a>) -> BoxFuture<'a, CacheResult<bool>> {
         staged!(self, Fill, self.coordinator.fill(fill))
+    }
+
+    fn renew<'a>(&'a self, key: &'a str, token: Token, lease: Duration) -> BoxFuture<'a, CacheResult<bool>> {
+        staged!(self, Renew, self.coordinator.renew(key, token, lease))
     }
 
     fn release<'a>(&'a self, key: &'a str, token: Token) -> BoxFuture<'a, CacheResult<()>> {

@@ -28,6 +28,7 @@ macro_rules! scripts {
 scripts! {
     ACQUIRE "acquire.lua",
     FILL "fill.lua",
+    RENEW "renew.lua",
     RELEASE "release.lua",
     REPLACE "replace.lua",
     REVOKE "revoke.lua",
