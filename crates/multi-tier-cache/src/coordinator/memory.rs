@@ -43,6 +43,7 @@ pub(crate) struct State {
 }
 
 impl State {
+    #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn new(log_length: usize) -> Self {
         Self {
             values: HashMap::new(),
@@ -211,6 +212,7 @@ impl State {
     }
 
     /// Loses everything, as a server that is flushed or restarts empty.
+    #[cfg(feature = "test-util")]
     pub(crate) fn flush(&mut self) {
         *self = Self::new(self.log_length);
     }
@@ -259,6 +261,7 @@ pub(crate) struct Shared {
 
 impl Hub {
     /// An empty tier that keeps `log_length` invalidations.
+    #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn with_log(clock: Clock, log_length: usize) -> Self {
         let (state, listeners) = (Mutex::new(State::new(log_length)), Mutex::new(Vec::new()));
         Self(Arc::new(Shared { state, clock, listeners }))
@@ -273,13 +276,19 @@ impl Hub {
         self.0.listeners.lock().retain(|listener| listener.send(payload.to_vec()).is_ok());
     }
 
-    pub(crate) fn listener(&self) -> mpsc::UnboundedReceiver<Vec<u8>> {
+    fn listen_here(&self) -> mpsc::UnboundedReceiver<Vec<u8>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.0.listeners.lock().push(sender);
         receiver
     }
 
+    #[cfg(feature = "test-util")]
+    pub(crate) fn listener(&self) -> mpsc::UnboundedReceiver<Vec<u8>> {
+        self.listen_here()
+    }
+
     /// Ends every subscription.
+    #[cfg(feature = "test-util")]
     pub(crate) fn cut(&self) {
         self.0.listeners.lock().clear();
     }
@@ -400,7 +409,7 @@ impl Coordinator for Hub {
 
     fn listen(&self) -> BoxFuture<'_, CacheResult<Messages>> {
         let messages =
-            stream::unfold(self.listener(), |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+            stream::unfold(self.listen_here(), |mut receiver| async { Some((receiver.recv().await?, receiver)) });
         done(messages.boxed())
     }
 }

@@ -175,7 +175,7 @@ impl Engine {
                     }
                 }
                 // Nothing below is proven while the coordinator is away.
-                Leased::Unknown(_) => return Ground::Bare { open: self.local.horizon().serves_unproven() },
+                Leased::Unknown => return Ground::Bare { open: self.local.horizon().serves_unproven() },
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::coordinator::{
     Acquire, Acquired, Change, Fill, Grant, Position, Revocation, Revoked, SharedCoordinator, Tag, TagTokens, Token,
 };
 use crate::defaults;
-use crate::error::{CacheError, CacheResult};
+use crate::error::CacheResult;
 use crate::invalidation::{Announced, Bus, CoherenceConfig, CoherenceStats, Counter};
 use crate::protection::Protection;
 use crate::stack::{Forget, Remote};
@@ -70,7 +70,7 @@ pub(super) enum Leased {
     /// Another instance's load takes longer than the wait budget.
     Late,
     /// The coordinator cannot be asked.
-    Unknown(CacheError),
+    Unknown,
 }
 
 impl Shared {
@@ -112,7 +112,7 @@ impl Shared {
             let acquired = self.remote.perform("acquire", self.coordinator.acquire(request)).await;
             granted.live = acquired.as_ref().is_ok_and(|acquired| matches!(acquired, Acquired::Granted(_)));
             let busy = match acquired {
-                Err(error) => return Leased::Unknown(error),
+                Err(_) => return Leased::Unknown,
                 Ok(Acquired::Value(value, ttl)) => return Leased::Value(value, ttl),
                 Ok(Acquired::Granted(grant)) => {
                     if waited {

@@ -94,12 +94,6 @@ impl Horizon {
         tags.iter().any(|tag| revoked.get(tag).is_some_and(|since| entry.born() < *since))
     }
 
-    /// Whether hits are proven fresh at this moment.
-    pub(crate) fn is_proven(&self) -> bool {
-        let fresh_as_of = self.fresh_as_of();
-        fresh_as_of == Moment::NEVER || !self.clock.has_passed(fresh_as_of.after(self.limits.bound))
-    }
-
     /// Whether something whose age is not known may be served.
     pub(crate) fn serves_unproven(&self) -> bool {
         let fresh_as_of = self.fresh_as_of();
@@ -194,9 +188,8 @@ mod tests {
         let horizon = Horizon::bounded(time.clock(), limits);
         let old = entry(&time);
         time.advance(second() * 2 - Duration::from_nanos(1));
-        assert!(horizon.admits(&old) && horizon.is_proven() && horizon.unproven_hits() == 0);
+        assert!(horizon.admits(&old) && horizon.unproven_hits() == 0);
         time.advance(Duration::from_nanos(1));
-        assert!(!horizon.is_proven());
         assert!(horizon.admits(&old));
         assert_eq!(horizon.unproven_hits(), 1);
         time.advance(second() * 28);

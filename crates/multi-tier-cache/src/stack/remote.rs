@@ -19,6 +19,7 @@ use crate::breaker::Breaker;
 use crate::clock::Clock;
 use crate::defaults;
 use crate::error::{CacheError, CacheResult, Failure};
+use crate::protection::Protection;
 use crate::traits::{Capabilities, L2CacheBackend, ValueAndTtl};
 
 pub(crate) struct Remote {
@@ -65,12 +66,8 @@ impl Remote {
         let _ = self.forget.set(forget);
     }
 
-    pub(crate) fn has(&self, capability: Capabilities) -> bool {
-        self.backend.capabilities().has(capability)
-    }
-
     pub(crate) async fn get(&self, key: &str, ask: Ask) -> CacheResult<Option<ValueAndTtl>> {
-        if let Some(failures) = self.owed.concerns(key) {
+        if let Some(failures) = self.owed.concerns(key).filter(|_| Protection::PendingIsNotRead.is_on()) {
             // The tier may hold what it was told to forget: forget it now, or do not ask.
             self.perform("remove", self.erase(&[key])).await?;
             self.owed.settle(key, failures);
