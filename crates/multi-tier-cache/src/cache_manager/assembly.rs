@@ -71,6 +71,7 @@ fn coordination(tiers: &[CacheTier], joining: &Joining) -> CacheResult<Option<Co
         #[cfg(feature = "redis")]
         BusChoice::JoinAt(_, config) => (config.clone(), Some(true)),
     };
+    check_channel(&config)?;
     let offered = shared.and_then(|position| {
         let backend = Arc::clone(&tiers.get(position)?.backend);
         let keeper = Keeper { config: &config, coherence: &joining.coherence, audits: wanted.is_some() };
@@ -92,6 +93,15 @@ fn coordination(tiers: &[CacheTier], joining: &Joining) -> CacheResult<Option<Co
         Some(_) => Some(Announce { log: elsewhere(tiers, position, joining)?, writes: config.auto_broadcast_on_write }),
     };
     Ok(Some(Coordination { position, coordinator, coherence: joining.coherence.clone(), announce }))
+}
+
+/// The channel is part of the names of keys, in braces that keep them in one cluster slot.
+fn check_channel(config: &InvalidationConfig) -> CacheResult<()> {
+    if config.channel.contains('}') {
+        let message = format!("the invalidation channel `{}` contains a `}}`; choose another", config.channel);
+        return Err(CacheError::ConfigError(message));
+    }
+    Ok(())
 }
 
 fn no_coordinator() -> CacheError {
@@ -153,4 +163,44 @@ fn elsewhere(tiers: &[CacheTier], position: usize, joining: &Joining) -> CacheRe
 #[cfg(not(feature = "redis"))]
 fn elsewhere(_: &[CacheTier], _: usize, _: &Joining) -> CacheResult<Option<SharedCoordinator>> {
     Ok(None)
+}
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+    use crate::backends::redis::config::RedisConfig;
+    use crate::stack::TierConfig;
+
+    const URL: &str = "redis://127.0.0.1:1";
+
+    fn joins(backend: Arc<dyn L2CacheBackend>, bus: BusChoice) -> CacheResult<CacheManager> {
+        let tiers = vec![CacheTier::with_config(backend, &TierConfig::as_l2())];
+        CacheManager::assemble(tiers, None, Options::default(), &Joining { bus, ..Joining::default() })
+    }
+
+    /// In a name like `mtc:{CHANNEL}:1:p:bus` it would end the hash tag early: an empty one, for a channel that begins
+    /// with it, leaves the bus and the log in two cluster slots; any other gives two namespaces one name.
+    #[tokio::test]
+    async fn a_channel_that_would_end_the_hash_tag_is_refused() {
+        for (channel, valid) in
+            [("cache:invalidate", true), ("a{b", true), ("", true), ("}", false), ("a}", false), ("{a}:b", false)]
+        {
+            let config = || InvalidationConfig { channel: channel.to_owned(), ..InvalidationConfig::default() };
+            let redis = || Arc::new(RedisCache::with_config(RedisConfig::default().with_url(URL)).unwrap());
+            let hub = Arc::new(Hub::with_log(crate::clock::Clock::system(), 10));
+            let outcomes = [
+                joins(redis(), BusChoice::Join(config())),
+                joins(redis(), BusChoice::JoinAt(URL.to_owned(), config())),
+                joins(redis(), BusChoice::JoinAt("redis://127.0.0.1:2".to_owned(), config())),
+                joins(hub, BusChoice::Join(config())),
+            ];
+            for outcome in outcomes {
+                match outcome {
+                    Ok(_) => assert!(valid, "{channel}"),
+                    Err(CacheError::ConfigError(message)) => assert!(!valid && message.contains(channel), "{message}"),
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        }
+    }
 }

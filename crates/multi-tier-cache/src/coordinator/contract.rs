@@ -2,7 +2,7 @@
 //! of it:
 //!
 //! ```text
-//! contract!(memory, ((), Hub::with_log(Clock::default(), LOG_LENGTH)));
+//! contract!(memory, ((), Hub::with_log(Clock::system(), LOG_LENGTH)));
 //! ```
 //!
 //! The subject is a pair: whatever must live as long as the coordinator, and the coordinator, whose log keeps
@@ -17,11 +17,13 @@ use futures_util::StreamExt;
 use futures_util::future::{join, join_all};
 use tokio::time::{sleep, timeout};
 
+use super::memory::Hub;
 use super::message::{self, Message};
 use super::{
-    Acquire, Acquired, AtLeast, Change, Coordinator, Fence, Fill, Grant, Position, Record, Recorded, Revocation, Tag,
+    Acquire, Acquired, Change, Coordinator, Fence, Fill, Grant, Position, Record, Recorded, Revocation, Revoked, Tag,
     TagTokens, Token,
 };
+use crate::clock::Clock;
 use crate::wire::tagged::{self, Stored, Tags};
 
 pub(super) const LOG_LENGTH: usize = 200;
@@ -43,6 +45,8 @@ macro_rules! contract {
             an_expired_lease_refuses_its_fill,
             a_value_of_no_life_is_refused_and_ends_the_lease,
             only_its_owner_ends_a_lease,
+            a_renewed_lease_lasts_and_stays_what_it_was,
+            only_a_lease_that_is_held_is_renewed,
             a_fill_after_a_removal_is_refused,
             a_removal_concerns_its_keys_only,
             a_fill_after_the_fence_moved_is_refused,
@@ -51,6 +55,9 @@ macro_rules! contract {
             the_later_of_two_puts_wins,
             a_put_after_the_fence_moved_is_filled,
             a_put_before_the_fence_moved_is_not,
+            a_change_answers_the_fence_that_the_next_grant_has,
+            the_tags_of_a_put_are_created_before_it_is_logged,
+            a_tag_revoked_during_a_put_refuses_it,
             a_replacement_stores_over_everything,
             values_that_look_tagged_come_back_as_they_are,
             a_removal_closes_the_tiers_below_for_its_keys,
@@ -66,10 +73,11 @@ macro_rules! contract {
             the_log_is_read_in_pages,
             the_log_is_trimmed_to_its_length,
             what_is_not_announced_is_not_logged,
+            a_change_of_values_elsewhere_is_only_logged,
+            an_unannounced_change_of_values_elsewhere_is_nothing,
             concurrent_changes_keep_the_chain,
-            a_fork_begins_a_new_epoch_once,
-            a_read_at_a_position_of_the_log_is_answered,
-            a_read_at_any_other_position_is_unknown,
+            a_fork_ends_the_epoch_of_its_position_once,
+            a_fork_ends_an_epoch_wherever_its_log_stands,
             a_message_is_its_log_entry,
             a_thousand_keys_are_one_change,
             any_key_will_do,
@@ -92,6 +100,8 @@ macro_rules! contract {
 }
 pub(super) use contract;
 
+contract!(memory, ((), Hub::with_log(Clock::system(), LOG_LENGTH)));
+
 // What the behaviours are told with.
 
 pub(super) fn ask(key: &str) -> Acquire<'_> {
@@ -110,11 +120,19 @@ pub(super) fn fill(key: &str, grant: Grant) -> Fill<'_> {
 }
 
 pub(super) fn revocation(change: &Change) -> Revocation<'_> {
-    Revocation { change, nonce: fastrand::u64(1..), announced: true, tombstone: Duration::ZERO, lease: LEASE }
+    Revocation {
+        change,
+        nonce: fastrand::u64(1..),
+        with_values: true,
+        announced: true,
+        tombstone: Duration::ZERO,
+        lease: LEASE,
+        tags: &[],
+    }
 }
 
 pub(super) async fn revoke(on: &dyn Coordinator, change: Change) -> Position {
-    on.revoke(revocation(&change)).await.unwrap()
+    on.revoke(revocation(&change)).await.unwrap().at
 }
 
 pub(super) fn keys(keys: &[&str]) -> Change {
@@ -129,19 +147,27 @@ pub(super) async fn tail(on: &dyn Coordinator) -> Position {
     on.poll(None).await.unwrap().at
 }
 
-/// The bytes under `key`.
+/// The bytes under `key`, asked for like a load that does not go on.
 pub(super) async fn stored(on: &dyn Coordinator, key: &str) -> Option<Bytes> {
-    match on.read_at_least(key, tail(on).await).await.unwrap() {
-        AtLeast::Reached(value) => value.map(|(bytes, _)| bytes),
-        AtLeast::Unknown => panic!("the tail is unknown"),
+    match on.acquire(ask(key)).await.unwrap() {
+        Acquired::Value(value, _) => Some(value),
+        Acquired::Busy(_) => None,
+        Acquired::Granted(grant) => {
+            on.release(key, grant.token).await.unwrap();
+            None
+        }
     }
 }
 
 async fn put(on: &dyn Coordinator, key: &str) -> Grant {
     let token = Token::random();
-    let at = revoke(on, Change::Put(key.into(), token)).await;
-    // A position does not tell how often the fence was moved: the lease knows.
-    Grant { token, fence: Fence { epoch: at.epoch, count: 0 }, seq: at.seq, open_below: false }
+    let change = Change::Put(key.into(), token);
+    writers(token, on.revoke(revocation(&change)).await.unwrap())
+}
+
+/// What a put fills under.
+fn writers(token: Token, Revoked { at, fence }: Revoked) -> Grant {
+    Grant { token, fence, seq: at.seq, open_below: false }
 }
 
 async fn fork(on: &dyn Coordinator) -> Position {
@@ -199,6 +225,15 @@ pub(super) async fn asking_again_does_not_renew_an_older_grant(on: &dyn Coordina
     fork(on).await;
     granted(on, forked).await;
     assert!(!on.fill(fill("epoch", first)).await.unwrap());
+
+    // The lease is still that of the first grant: whoever got the second answer may have begun under the first.
+    let again = ask("again");
+    granted(on, again).await;
+    on.fence(Duration::ZERO).await.unwrap();
+    let second = granted(on, again).await;
+    assert!(!on.fill(fill("again", second)).await.unwrap());
+    let third = granted(on, again).await;
+    assert!(on.fill(fill("again", third)).await.unwrap());
 }
 
 pub(super) async fn a_present_value_is_answered_unless_it_is_to_be_refreshed(on: &dyn Coordinator) {
@@ -270,6 +305,58 @@ pub(super) async fn only_its_owner_ends_a_lease(on: &dyn Coordinator) {
     assert!(matches!(on.acquire(ask("k")).await.unwrap(), Acquired::Busy(_)));
     on.release("k", grant.token).await.unwrap();
     granted(on, ask("k")).await;
+}
+
+pub(super) async fn a_renewed_lease_lasts_and_stays_what_it_was(on: &dyn Coordinator) {
+    let grant = granted(on, ask("longer")).await;
+    assert!(on.renew("longer", grant.token, LEASE * 10).await.unwrap());
+    match on.acquire(ask("longer")).await.unwrap() {
+        Acquired::Busy(left) => assert!(left > LEASE && left <= LEASE * 10, "{left:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(on.fill(fill("longer", grant)).await.unwrap());
+
+    let short = granted(on, ask("shorter")).await;
+    assert!(on.renew("shorter", short.token, SHORT).await.unwrap());
+    soon(|| async { matches!(on.acquire(ask("shorter")).await.unwrap(), Acquired::Granted(_)) }).await;
+    assert!(!on.fill(fill("shorter", short)).await.unwrap());
+
+    // The fence is still that of the grant.
+    let fenced = granted(on, ask("fenced")).await;
+    on.fence(Duration::ZERO).await.unwrap();
+    assert!(on.renew("fenced", fenced.token, LEASE).await.unwrap());
+    assert!(!on.fill(fill("fenced", fenced)).await.unwrap());
+
+    let writer = put(on, "put").await;
+    assert!(on.renew("put", writer.token, LEASE).await.unwrap());
+    assert!(on.fill(fill("put", writer)).await.unwrap());
+}
+
+pub(super) async fn only_a_lease_that_is_held_is_renewed(on: &dyn Coordinator) {
+    let grant = granted(on, Acquire { lease: SHORT, ..ask("k") }).await;
+    assert!(!on.renew("k", Token::random(), LEASE * 10).await.unwrap());
+    assert!(!on.renew("never asked", grant.token, LEASE).await.unwrap());
+    let other = Acquire { lease: LEASE, ..ask("k") };
+    soon(|| async { matches!(on.acquire(other).await.unwrap(), Acquired::Granted(_)) }).await;
+    assert!(!on.renew("k", grant.token, LEASE).await.unwrap());
+    assert!(on.renew("k", other.token, LEASE).await.unwrap());
+
+    revoke(on, keys(&["k"])).await;
+    assert!(!on.renew("k", other.token, LEASE).await.unwrap());
+    for end in ["release", "fill", "replace"] {
+        let grant = granted(on, ask(end)).await;
+        match end {
+            "release" => on.release(end, grant.token).await.unwrap(),
+            "fill" => assert!(on.fill(fill(end, grant)).await.unwrap()),
+            _ => on.replace(end, Bytes::from_static(b"v"), TTL).await.unwrap(),
+        }
+        assert!(!on.renew(end, grant.token, LEASE).await.unwrap(), "{end}");
+    }
+
+    let gone = granted(on, Acquire { lease: SHORT, ..ask("gone") }).await;
+    sleep(SHORT * 2).await;
+    assert!(!on.renew("gone", gone.token, LEASE).await.unwrap());
+    granted(on, ask("gone")).await;
 }
 
 pub(super) async fn a_fill_after_a_removal_is_refused(on: &dyn Coordinator) {
@@ -347,6 +434,60 @@ pub(super) async fn a_put_before_the_fence_moved_is_not(on: &dyn Coordinator) {
     on.fence(Duration::ZERO).await.unwrap();
     assert!(!on.fill(fill("k", writer)).await.unwrap());
     granted(on, ask("k")).await;
+}
+
+pub(super) async fn a_change_answers_the_fence_that_the_next_grant_has(on: &dyn Coordinator) {
+    let changes = [
+        keys(&["k"]),
+        Change::Put("put".into(), Token::random()),
+        Change::Tag("t".into()),
+        Change::Pattern("*".into()),
+    ];
+    for round in 0..3 {
+        for (change, announced) in changes.iter().flat_map(|change| [(change, true), (change, false)]) {
+            let revoked = on.revoke(Revocation { announced, ..revocation(change) }).await.unwrap();
+            let grant = granted(on, ask("k")).await;
+            assert_eq!((revoked.fence, revoked.at.seq), (grant.fence, grant.seq), "{change:?} {announced}");
+            assert_eq!(revoked.fence, Fence { epoch: revoked.at.epoch, count: round });
+            on.release("k", grant.token).await.unwrap();
+        }
+        on.fence(Duration::ZERO).await.unwrap();
+    }
+}
+
+pub(super) async fn the_tags_of_a_put_are_created_before_it_is_logged(on: &dyn Coordinator) {
+    let (known, names) = (tags(&["known"]), tags(&["new", "known", "other"]));
+    revoke(on, Change::Tag("known".into())).await;
+    let before = revoke(on, keys(&["another"])).await;
+    for announced in [true, false] {
+        let token = Token::random();
+        let change = Change::Put("k".into(), token);
+        let revoked =
+            on.revoke(Revocation { announced, tombstone: LEASE, tags: &names, ..revocation(&change) }).await.unwrap();
+        let (old, new) = (Some(before.seq - 1), Some(before.seq));
+        assert_eq!(on.tag_tokens(&names).await.unwrap().tokens, [new, old, new]);
+        // Because they are there, the writer is not refused for what else happens meanwhile.
+        revoke(on, keys(&["another"])).await;
+        revoke(on, Change::Tag("another".into())).await;
+        assert!(on.fill(Fill { tags: &names, ..fill("k", writers(token, revoked)) }).await.unwrap());
+        let Stored::Tagged(head, _) = tagged::decode(stored(on, "k").await.unwrap()) else { panic!() };
+        assert_eq!(head, Tags { epoch: revoked.at.epoch, seq: revoked.at.seq, names: names.clone() });
+        let TagTokens { epoch, tokens } = on.tag_tokens(&names).await.unwrap();
+        assert!(head.hold(epoch, &tokens));
+    }
+    assert_eq!(on.tag_tokens(&known).await.unwrap().tokens, [Some(before.seq - 1)]);
+}
+
+pub(super) async fn a_tag_revoked_during_a_put_refuses_it(on: &dyn Coordinator) {
+    let names = tags(&["a", "b"]);
+    for announced in [true, false] {
+        let token = Token::random();
+        let change = Change::Put("k".into(), token);
+        let revoked = on.revoke(Revocation { announced, tags: &names, ..revocation(&change) }).await.unwrap();
+        revoke(on, Change::Tag("b".into())).await;
+        assert!(!on.fill(Fill { tags: &names, ..fill("k", writers(token, revoked)) }).await.unwrap());
+        assert_eq!(stored(on, "k").await, None);
+    }
 }
 
 pub(super) async fn a_replacement_stores_over_everything(on: &dyn Coordinator) {
@@ -474,7 +615,7 @@ pub(super) async fn revoking_a_tag_moves_the_log_in_any_case(on: &dyn Coordinato
     let before = tail(on).await;
     let grant = granted(on, Acquire { tags: &names, ..ask("k") }).await;
     let change = Change::Tag("a".into());
-    let at = on.revoke(Revocation { announced: false, ..revocation(&change) }).await.unwrap();
+    let at = on.revoke(Revocation { announced: false, ..revocation(&change) }).await.unwrap().at;
     assert_eq!((at.seq, tail(on).await), (before.seq + 1, at));
     assert!(!on.fill(Fill { tags: &names, ..fill("k", grant) }).await.unwrap());
     // Where others listen to the log, it has no gap.
@@ -517,7 +658,7 @@ pub(super) async fn the_log_is_dense_and_chained(on: &dyn Coordinator) {
     ];
     let mut positions = Vec::new();
     for change in &changes {
-        positions.push(on.revoke(revocation(change)).await.unwrap());
+        positions.push(on.revoke(revocation(change)).await.unwrap().at);
         assert_eq!(tail(on).await, *positions.last().unwrap());
     }
     let records = on.read_log(start.seq, 100).await.unwrap();
@@ -555,36 +696,80 @@ pub(super) async fn what_is_not_announced_is_not_logged(on: &dyn Coordinator) {
     let at = revoke(on, keys(&["k"])).await;
     for change in [keys(&["k"]), Change::Put("k".into(), Token::random()), Change::Pattern("*".into()), Change::Clear] {
         let quiet = Revocation { announced: false, ..revocation(&change) };
-        assert_eq!(on.revoke(quiet).await.unwrap(), at, "{change:?}");
+        assert_eq!(on.revoke(quiet).await.unwrap().at, at, "{change:?}");
     }
     assert_eq!((tail(on).await, on.read_log(0, 10).await.unwrap().len()), (at, 1));
+}
+
+/// The values are kept by another server, with their leases, tombstones and tags.
+pub(super) async fn a_change_of_values_elsewhere_is_only_logged(on: &dyn Coordinator) {
+    let (known, unknown) = (tags(&["known"]), tags(&["unknown"]));
+    on.replace("value", Bytes::from_static(b"1"), TTL).await.unwrap();
+    on.fence(Duration::ZERO).await.unwrap();
+    let start = revoke(on, Change::Tag("known".into())).await;
+    let load = granted(on, Acquire { tags: &known, ..ask("load") }).await;
+    let mut messages = on.listen().await.unwrap();
+    let changes = [
+        keys(&["value", "load", "free"]),
+        Change::Put("value".into(), Token::random()),
+        Change::Put("load".into(), Token::random()),
+        Change::Put("free".into(), Token::random()),
+        Change::Tag("known".into()),
+        Change::Tag("unknown".into()),
+        Change::Pattern("*".into()),
+        Change::Clear,
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let only_logged = Revocation { with_values: false, tombstone: LEASE, tags: &unknown, ..revocation(change) };
+        let Revoked { at, fence } = on.revoke(only_logged).await.unwrap();
+        assert_eq!((at, at.seq), (tail(on).await, start.seq + 1 + number as u64), "{change:?}");
+        assert_eq!(fence, load.fence, "{change:?}");
+        let payload = timeout(PATIENCE, messages.next()).await.unwrap().unwrap();
+        let Message::Logged(record) = message::parse(&payload).unwrap() else { panic!("{change:?}") };
+        assert_eq!((record.at, record.change), (at, Recorded::from(change)));
+    }
+    is_chained(&on.read_log(start.seq, 100).await.unwrap(), start);
+
+    assert_eq!(stored(on, "value").await.unwrap(), "1");
+    for key in ["value", "load", "free"] {
+        assert!(on.open_below(key).await.unwrap(), "{key}");
+    }
+    assert_eq!(on.tag_tokens(&[&*known, &*unknown].concat()).await.unwrap().tokens, [Some(start.seq), None]);
+    assert!(on.fill(Fill { tags: &known, ..fill("load", load) }).await.unwrap());
+    granted(on, ask("free")).await;
+}
+
+pub(super) async fn an_unannounced_change_of_values_elsewhere_is_nothing(on: &dyn Coordinator) {
+    on.replace("k", Bytes::from_static(b"1"), TTL).await.unwrap();
+    let start = revoke(on, keys(&["another"])).await;
+    for change in [keys(&["k"]), Change::Put("k".into(), Token::random()), Change::Tag("t".into()), Change::Clear] {
+        let nothing = Revocation { with_values: false, announced: false, tombstone: LEASE, ..revocation(&change) };
+        assert_eq!(on.revoke(nothing).await.unwrap().at, start, "{change:?}");
+    }
+    assert_eq!((tail(on).await, on.read_log(0, 10).await.unwrap().len()), (start, 1));
+    assert_eq!(on.tag_tokens(&tags(&["t"])).await.unwrap().tokens, [None]);
+    assert_eq!(stored(on, "k").await.unwrap(), "1");
 }
 
 pub(super) async fn concurrent_changes_keep_the_chain(on: &dyn Coordinator) {
     let start = tail(on).await;
     let changes: Vec<_> = (0..100).map(|number| keys(&[&format!("k{number}")])).collect();
     let positions = join_all(changes.iter().map(|change| on.revoke(revocation(change)))).await;
-    let mut positions: Vec<_> = positions.into_iter().map(Result::unwrap).collect();
+    let mut positions: Vec<_> = positions.into_iter().map(|revoked| revoked.unwrap().at).collect();
     positions.sort_by_key(|at| at.seq);
     let records = on.read_log(start.seq, 1_000).await.unwrap();
     is_chained(&records, start);
     assert_eq!(records.iter().map(|record| record.at).collect::<Vec<_>>(), positions);
 }
 
-pub(super) async fn a_fork_begins_a_new_epoch_once(on: &dyn Coordinator) {
+pub(super) async fn a_fork_ends_the_epoch_of_its_position_once(on: &dyn Coordinator) {
     let first = revoke(on, keys(&["k"])).await;
     let second = revoke(on, keys(&["k"])).await;
-    let others = [
-        first,
-        Position { nonce: first.nonce, ..second },
-        Position { epoch: second.epoch ^ 1, ..second },
-        Position { seq: second.seq + 1, ..second },
-    ];
-    for other in others {
-        assert_eq!(on.poll(Some(other)).await.unwrap().at, second, "{other:?}");
+    for epoch in [second.epoch ^ 1, 0, u64::MAX] {
+        assert_eq!(on.poll(Some(Position { epoch, ..second })).await.unwrap().at, second, "{epoch}");
     }
     assert_eq!(on.read_log(0, 10).await.unwrap().len(), 2);
-    let (one, other) = join(on.poll(Some(second)), on.poll(Some(second))).await;
+    let (one, other) = join(on.poll(Some(second)), on.poll(Some(first))).await;
     let new = one.unwrap().at;
     assert_eq!(other.unwrap().at, new);
     assert!(new.epoch != second.epoch && new.seq == 0 && new.nonce == 0, "{new:?}");
@@ -595,47 +780,13 @@ pub(super) async fn a_fork_begins_a_new_epoch_once(on: &dyn Coordinator) {
     is_chained(&on.read_log(0, 10).await.unwrap(), new);
 }
 
-pub(super) async fn a_read_at_a_position_of_the_log_is_answered(on: &dyn Coordinator) {
-    let start = tail(on).await;
-    on.replace("k", Bytes::from_static(b"value"), TTL).await.unwrap();
-    let (first, last) = (revoke(on, keys(&["another"])).await, revoke(on, keys(&["another"])).await);
-    for position in [start, first, last] {
-        match on.read_at_least("k", position).await.unwrap() {
-            AtLeast::Reached(Some((value, Some(left)))) => {
-                assert_eq!(value, "value");
-                assert!(left > TTL / 2 && left <= TTL, "{left:?}");
-            }
-            other => panic!("{position}: {other:?}"),
-        }
-        assert_eq!(on.read_at_least("absent", position).await.unwrap(), AtLeast::Reached(None));
+pub(super) async fn a_fork_ends_an_epoch_wherever_its_log_stands(on: &dyn Coordinator) {
+    let known = revoke(on, keys(&["k"])).await;
+    for forked in [known, Position { seq: 0, nonce: 0, ..known }, Position { seq: u64::MAX, ..known }] {
+        let before = revoke(on, keys(&["k"])).await;
+        let after = on.poll(Some(Position { epoch: before.epoch, ..forked })).await.unwrap().at;
+        assert!(after.epoch != before.epoch && after.seq == 0 && after.nonce == 0, "{forked} {after}");
     }
-}
-
-pub(super) async fn a_read_at_any_other_position_is_unknown(on: &dyn Coordinator) {
-    on.replace("k", Bytes::from_static(b"value"), TTL).await.unwrap();
-    let start = tail(on).await;
-    let first = revoke(on, keys(&["another"])).await;
-    let last = revoke(on, keys(&["another"])).await;
-    let others = [
-        Position { epoch: last.epoch ^ 1, ..last },
-        Position { nonce: last.nonce ^ 1, ..last },
-        Position { nonce: first.nonce ^ 1, ..first },
-        Position { nonce: last.nonce, ..first },
-        Position { seq: last.seq + 1, ..last },
-        Position { seq: u64::MAX, ..last },
-        Position { nonce: 1, ..start },
-        Position { epoch: start.epoch ^ 1, ..start },
-    ];
-    for other in others {
-        assert_eq!(on.read_at_least("k", other).await.unwrap(), AtLeast::Unknown, "{other}");
-    }
-    for _ in 0..LOG_LENGTH * 3 {
-        revoke(on, keys(&["another"])).await;
-    }
-    assert_eq!(on.read_at_least("k", first).await.unwrap(), AtLeast::Unknown);
-    fork(on).await;
-    assert_eq!(on.read_at_least("k", last).await.unwrap(), AtLeast::Unknown);
-    assert_eq!(on.read_at_least("k", start).await.unwrap(), AtLeast::Unknown);
 }
 
 pub(super) async fn a_message_is_its_log_entry(on: &dyn Coordinator) {
@@ -650,7 +801,7 @@ pub(super) async fn a_message_is_its_log_entry(on: &dyn Coordinator) {
         Change::Clear,
     ] {
         on.revoke(Revocation { announced: false, ..revocation(&keys(&["quiet"])) }).await.unwrap();
-        let at = on.revoke(revocation(&change)).await.unwrap();
+        let at = on.revoke(revocation(&change)).await.unwrap().at;
         let payload = timeout(PATIENCE, messages.next()).await.unwrap().unwrap();
         let logged = on.read_log(at.seq - 1, 10).await.unwrap();
         assert_eq!(message::parse(&payload).unwrap(), Message::Logged(logged[0].clone()));
@@ -669,7 +820,7 @@ pub(super) async fn a_thousand_keys_are_one_change(on: &dyn Coordinator) {
     let load = granted(on, ask("key:1")).await;
     let change = Change::Keys(names.iter().map(|key| Arc::from(&**key)).collect());
     let before = tail(on).await;
-    let at = on.revoke(Revocation { tombstone: LEASE, ..revocation(&change) }).await.unwrap();
+    let at = on.revoke(Revocation { tombstone: LEASE, ..revocation(&change) }).await.unwrap().at;
     assert_eq!(at.seq, before.seq + 1);
     assert!(!on.fill(fill("key:1", load)).await.unwrap());
     for key in names.iter().step_by(7) {

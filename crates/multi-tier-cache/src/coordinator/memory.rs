@@ -32,7 +32,7 @@ use crate::wire::tagged;
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     values: HashMap<String, (Bytes, Moment)>,
-    leases: HashMap<String, (Token, Moment)>,
+    leases: HashMap<String, Held>,
     tombstones: HashMap<String, Moment>,
     closed_below: Moment,
     tags: HashMap<Tag, u64>,
@@ -40,6 +40,14 @@ pub(crate) struct State {
     fence: u64,
     log: VecDeque<Record>,
     log_length: usize,
+}
+
+/// A lease: its owner, and the fence it was granted under.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    by: Token,
+    under: Fence,
+    until: Moment,
 }
 
 impl State {
@@ -79,12 +87,13 @@ impl State {
         if let Some((value, ttl)) = self.value(ask.key, now).filter(|_| !ask.refresh) {
             return Acquired::Value(value, ttl);
         }
-        if let Some((holder, until)) = self.leases.get(ask.key).filter(|(_, until)| *until > now)
-            && *holder != ask.token
-        {
-            return Acquired::Busy(until.since(now));
+        let held = self.lease(ask.key, now);
+        if let Some(held) = held.filter(|held| held.by != ask.token) {
+            return Acquired::Busy(held.until.since(now));
         }
-        self.leases.insert(ask.key.to_owned(), (ask.token, now.after(ask.lease)));
+        // Who asks again keeps the fence of the first grant: it may have begun to read under that one.
+        let under = held.map_or(self.current_fence(), |held| held.under);
+        self.leases.insert(ask.key.to_owned(), Held { by: ask.token, under, until: now.after(ask.lease) });
         self.create_tokens(ask.tags);
         Acquired::Granted(Grant {
             token: ask.token,
@@ -96,16 +105,18 @@ impl State {
 
     pub(crate) fn fill(&mut self, fill: &Fill<'_>, now: Moment) -> bool {
         let Grant { token, fence, seq, .. } = fill.grant;
-        let holder = self.leases.get(fill.key).filter(|(_, until)| *until > now).map(|(holder, _)| *holder);
-        let leased = match holder {
-            Some(holder) => holder == token,
+        let held = self.lease(fill.key, now);
+        let leased = match held {
+            Some(held) => held.by == token,
             None => !Protection::AbsenceRefuses.is_on(),
         };
         if !leased && Protection::FillUnderLease.is_on() {
             return false;
         }
         self.leases.remove(fill.key);
-        let unfenced = fence == self.current_fence() || !Protection::Fence.is_on();
+        let under = held.filter(|_| leased).map_or(fence, |held| held.under);
+        let current = self.current_fence();
+        let unfenced = under == current && fence.epoch == current.epoch || !Protection::Fence.is_on();
         self.create_tokens(fill.tags);
         let current = |tag: &Tag| self.tags.get(tag).is_some_and(|revoked| *revoked <= seq);
         let untouched = fill.tags.iter().all(current) || !Protection::TagCheck.is_on();
@@ -119,8 +130,8 @@ impl State {
 
     pub(crate) fn renew(&mut self, key: &str, token: Token, lease: Duration, now: Moment) -> bool {
         match self.leases.get_mut(key) {
-            Some((holder, until)) if *holder == token && *until > now => {
-                *until = now.after(lease);
+            Some(held) if held.by == token && held.until > now => {
+                held.until = now.after(lease);
                 true
             }
             _ => false,
@@ -128,7 +139,7 @@ impl State {
     }
 
     pub(crate) fn release(&mut self, key: &str, token: Token) {
-        if self.leases.get(key).is_some_and(|(holder, _)| *holder == token) {
+        if self.leases.get(key).is_some_and(|held| held.by == token) {
             self.leases.remove(key);
         }
     }
@@ -141,30 +152,33 @@ impl State {
     /// Carries out a change and answers the message to publish.
     pub(crate) fn revoke(&mut self, revocation: &Revocation<'_>, now: Moment) -> Option<String> {
         let Revocation { change, nonce, with_values, announced, tombstone, lease, tags } = *revocation;
-        let keys: &[Arc<str>] = match change {
-            Change::Keys(keys) => keys,
-            Change::Put(key, _) => std::slice::from_ref(key),
-            Change::Pattern(_) | Change::Tag(_) | Change::Clear => &[],
-        };
-        let keys = if with_values { keys } else { &[] };
-        for key in keys {
-            self.values.remove(&**key);
-            self.leases.remove(&**key);
-            if !tombstone.is_zero() {
-                self.tombstones.insert(key.to_string(), now.after(tombstone));
+        if with_values {
+            match change {
+                Change::Keys(keys) => keys.iter().for_each(|key| self.drop_key(key, tombstone, now)),
+                Change::Put(key, token) => {
+                    self.drop_key(key, tombstone, now);
+                    let held = Held { by: *token, under: self.current_fence(), until: now.after(lease) };
+                    self.leases.insert(key.to_string(), held);
+                }
+                Change::Tag(tag) => drop(self.tags.insert(Arc::clone(tag), self.tail.seq + 1)),
+                Change::Pattern(_) | Change::Clear => {}
             }
+            self.create_tokens(tags);
         }
-        if let (Change::Put(key, token), true) = (change, with_values) {
-            self.leases.insert(key.to_string(), (*token, now.after(lease)));
+        let logged = announced || with_values && matches!(change, Change::Tag(_));
+        logged.then(|| self.log(change.into(), nonce))
+    }
+
+    fn drop_key(&mut self, key: &str, tombstone: Duration, now: Moment) {
+        self.values.remove(key);
+        self.leases.remove(key);
+        if !tombstone.is_zero() {
+            self.tombstones.insert(key.to_owned(), now.after(tombstone));
         }
-        self.create_tokens(tags);
-        if let Change::Tag(tag) = change {
-            self.tags.insert(Arc::clone(tag), self.tail.seq + 1);
-        }
-        if !announced && !matches!(change, Change::Tag(_)) {
-            return None;
-        }
-        Some(self.log(change.into(), nonce))
+    }
+
+    fn lease(&self, key: &str, now: Moment) -> Option<Held> {
+        self.leases.get(key).filter(|held| held.until > now).copied()
     }
 
     fn revoked(&self) -> Revoked {
@@ -271,6 +285,14 @@ impl Hub {
         change(&mut self.0.state.lock(), self.0.clock.now())
     }
 
+    /// The same, when the future is first polled.
+    fn step<'a, R>(
+        &'a self,
+        change: impl FnOnce(&mut State, Moment) -> R + Send + 'a,
+    ) -> BoxFuture<'a, CacheResult<R>> {
+        Box::pin(async move { Ok(self.with_state(change)) })
+    }
+
     /// Sends a payload to every listener, as any program can.
     pub(crate) fn publish(&self, payload: &[u8]) {
         self.0.listeners.lock().retain(|listener| listener.send(payload.to_vec()).is_ok());
@@ -304,11 +326,11 @@ impl CacheBackend for Hub {
     }
 
     fn set_with_ttl<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move { Ok(self.with_state(|state, now| state.store(key, value, ttl, now))) })
+        self.step(move |state, now| state.store(key, value, ttl, now))
     }
 
     fn remove<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move { Ok(self.with_state(|state, _| state.remove_where(|stored| stored == key))) })
+        self.step(move |state, _| state.remove_where(|stored| stored == key))
     }
 
     fn health_check(&self) -> BoxFuture<'_, bool> {
@@ -321,11 +343,11 @@ impl CacheBackend for Hub {
 
     fn remove_pattern<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, CacheResult<()>> {
         let glob = Glob::new(pattern);
-        Box::pin(async move { Ok(self.with_state(|state, _| state.remove_where(|key| glob.matches(key)))) })
+        self.step(move |state, _| state.remove_where(|key| glob.matches(key)))
     }
 
     fn clear(&self) -> BoxFuture<'_, CacheResult<()>> {
-        Box::pin(async move { Ok(self.with_state(|state, _| state.remove_where(|_| true))) })
+        self.step(move |state, _| state.remove_where(|_| true))
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -346,23 +368,23 @@ impl L2CacheBackend for Hub {
 
 impl Coordinator for Hub {
     fn acquire<'a>(&'a self, ask: Acquire<'a>) -> BoxFuture<'a, CacheResult<Acquired>> {
-        Box::pin(async move { Ok(self.with_state(|state, now| state.acquire(&ask, now))) })
+        self.step(move |state, now| state.acquire(&ask, now))
     }
 
     fn fill<'a>(&'a self, fill: Fill<'a>) -> BoxFuture<'a, CacheResult<bool>> {
-        Box::pin(async move { Ok(self.with_state(|state, now| state.fill(&fill, now))) })
+        self.step(move |state, now| state.fill(&fill, now))
     }
 
     fn renew<'a>(&'a self, key: &'a str, token: Token, lease: Duration) -> BoxFuture<'a, CacheResult<bool>> {
-        Box::pin(async move { Ok(self.with_state(|state, now| state.renew(key, token, lease, now))) })
+        self.step(move |state, now| state.renew(key, token, lease, now))
     }
 
     fn release<'a>(&'a self, key: &'a str, token: Token) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move { Ok(self.with_state(|state, _| state.release(key, token))) })
+        self.step(move |state, _| state.release(key, token))
     }
 
     fn replace<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>> {
-        Box::pin(async move { Ok(self.with_state(|state, now| state.replace(key, value, ttl, now))) })
+        self.step(move |state, now| state.replace(key, value, ttl, now))
     }
 
     fn revoke<'a>(&'a self, revocation: Revocation<'a>) -> BoxFuture<'a, CacheResult<Revoked>> {
@@ -388,23 +410,23 @@ impl Coordinator for Hub {
     }
 
     fn fence(&self, closed_below: Duration) -> BoxFuture<'_, CacheResult<()>> {
-        Box::pin(async move { Ok(self.with_state(|state, now| state.fence(closed_below, now))) })
+        self.step(move |state, now| state.fence(closed_below, now))
     }
 
     fn open_below<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<bool>> {
-        Box::pin(async move { Ok(self.with_state(|state, now| state.open_below(key, now))) })
+        self.step(move |state, now| state.open_below(key, now))
     }
 
     fn poll(&self, forked: Option<Position>) -> BoxFuture<'_, CacheResult<Tail>> {
-        Box::pin(async move { Ok(self.with_state(|state, now| state.poll(forked, now))) })
+        self.step(move |state, now| state.poll(forked, now))
     }
 
     fn read_log(&self, seq: u64, count: usize) -> BoxFuture<'_, CacheResult<Vec<Record>>> {
-        Box::pin(async move { Ok(self.with_state(|state, _| state.read_log(seq, count))) })
+        self.step(move |state, _| state.read_log(seq, count))
     }
 
     fn tag_tokens<'a>(&'a self, tags: &'a [Tag]) -> BoxFuture<'a, CacheResult<TagTokens>> {
-        Box::pin(async move { Ok(self.with_state(|state, _| state.tag_tokens(tags))) })
+        self.step(move |state, _| state.tag_tokens(tags))
     }
 
     fn listen(&self) -> BoxFuture<'_, CacheResult<Messages>> {

@@ -123,7 +123,11 @@ impl RedisCoordinator {
             Change::Tag(tag) => (&[], None, Some(tag)),
             Change::Pattern(_) | Change::Clear => (&[], None, None),
         };
-        let keys: Vec<_> = keys.iter().filter_map(|key| self.names.key_if_any(key)).collect();
+        let keys: Vec<_> = match put {
+            // The script takes the first lease for that of the put: there must be one.
+            Some(_) => keys.iter().map(|key| self.names.key(key)).collect::<CacheResult<_>>()?,
+            None => keys.iter().filter_map(|key| self.names.key_if_any(key)).collect(),
+        };
         let tombstone = milliseconds(tombstone).unwrap_or(0);
         let mut call = self.call(&script::REVOKE);
         call.hex(nonce).text(u8::from(announced || tag.is_some())).text(self.log_length);

@@ -109,7 +109,6 @@ impl Reply {
         self.0.get_mut(at).and_then(Option::take).ok_or_else(unexpected)
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "numbers and temporary texts, most of them")]
     pub(super) fn text(&self, at: usize) -> CacheResult<&str> {
         let part = self.0.get(at).and_then(Option::as_deref).ok_or_else(unexpected)?;
         std::str::from_utf8(part).map_err(|_| unexpected())

@@ -44,14 +44,14 @@ async fn every_operation(on: &RedisCoordinator) {
     let names = tags(&["t"]);
     let grant = granted(on, Acquire { tags: &names, ..ask("k") }).await;
     assert!(on.fill(Fill { tags: &names, ..fill("k", grant) }).await.unwrap());
+    on.renew("k", grant.token, LEASE).await.unwrap();
     on.release("k", grant.token).await.unwrap();
     on.replace("k", Bytes::from_static(b"v"), TTL).await.unwrap();
-    let at = on.revoke(Revocation { tombstone: LEASE, ..revocation(&keys(&["k"])) }).await.unwrap();
+    on.revoke(Revocation { tombstone: LEASE, ..revocation(&keys(&["k"])) }).await.unwrap();
     on.fence(Duration::ZERO).await.unwrap();
     on.open_below("k").await.unwrap();
     on.poll(None).await.unwrap();
     on.tag_tokens(&names).await.unwrap();
-    on.read_at_least("k", at).await.unwrap();
 }
 const SCRIPTED: u64 = 10;
 
@@ -116,6 +116,7 @@ async fn a_full_server_still_invalidates_and_refuses_to_store() {
     }
 
     let start = tail(&on).await;
+    let fresh = tags(&["fresh"]);
     let changes = [
         keys(&["k"]),
         keys(&["absent"]),
@@ -127,17 +128,18 @@ async fn a_full_server_still_invalidates_and_refuses_to_store() {
         Change::Clear,
     ];
     for (number, change) in changes.iter().enumerate() {
-        let at = on.revoke(Revocation { tombstone: LEASE, ..revocation(change) }).await.unwrap();
+        let at = on.revoke(Revocation { tombstone: LEASE, tags: &fresh, ..revocation(change) }).await.unwrap().at;
         assert_eq!(at.seq, start.seq + 1 + number as u64, "{change:?}");
     }
-    assert_eq!((stored(&on, "k").await, stored(&on, "put").await), (None, None));
+    assert_eq!(server.command(&["EXISTS", "app:k", "app:put"]).unwrap(), ":0\r\n");
+    assert_eq!(on.tag_tokens(&fresh).await.unwrap().tokens, [Some(start.seq)]);
     assert!(!on.open_below("k").await.unwrap());
     assert_eq!(on.read_log(start.seq, 100).await.unwrap().len(), changes.len());
     on.fence(LEASE).await.unwrap();
     assert_eq!(on.poll(Some(tail(&on).await)).await.unwrap().at.seq, 0);
     server.command(&["DEL", on.names.bus.as_str()]).unwrap();
     assert_eq!(revoke(&on, keys(&["l"])).await.seq, 1);
-    assert_eq!(stored(&on, "l").await, None);
+    assert_eq!(server.command(&["EXISTS", "app:l"]).unwrap(), ":0\r\n");
     assert!(server.command(&["SET", "plain", "1"]).unwrap().starts_with("-OOM"), "it was full to the end");
 }
 
@@ -166,7 +168,6 @@ async fn a_flushed_server_begins_a_new_epoch_and_refuses_what_was_granted_before
     let before = revoke(&on, Change::Tag("another".into())).await;
     server.command(&["FLUSHALL"]).unwrap();
     assert!(!on.fill(Fill { tags: &names, ..fill("k", grant) }).await.unwrap());
-    assert_eq!(on.read_at_least("k", before).await.unwrap(), AtLeast::Unknown);
     assert!(on.open_below("k").await.unwrap());
     let after = tail(&on).await;
     assert!(after.epoch != before.epoch && after.seq == 0 && after.nonce == 0, "{before} {after}");
@@ -196,9 +197,8 @@ async fn whatever_is_evicted_nothing_stale_is_stored_or_read() {
     let at = revoke(&on, keys(&["another"])).await;
     del(&on.names.log);
     assert_eq!(on.read_log(0, 10).await.unwrap(), []);
-    assert_eq!(on.read_at_least("k", at).await.unwrap(), AtLeast::Reached(None));
+    assert_eq!(tail(&on).await, at);
     assert_eq!(revoke(&on, keys(&["another"])).await.seq, at.seq + 1);
-    assert_eq!(on.read_at_least("k", at).await.unwrap(), AtLeast::Unknown);
 
     // The bus, with the fence: a load and a put under the old one.
     let load = granted(&on, ask("load")).await;
@@ -313,6 +313,7 @@ async fn the_audit_tells_what_was_logged() {
     for (change, _) in &expected {
         on.revoke(Revocation { tombstone: LEASE, ..revocation(change) }).await.unwrap();
     }
+    assert_eq!(on.tag_tokens(&tags(&["t"])).await.unwrap().tokens, [Some(5)]);
     let entries: Vec<(String, Vec<(String, String)>)> =
         on.server.query(cmd("XRANGE").arg("audit").arg("-").arg("+")).await.unwrap();
     assert_eq!(entries.len(), expected.len());
@@ -327,6 +328,42 @@ async fn the_audit_tells_what_was_logged() {
     server.command(&["SADD", "audit", "member"]).unwrap();
     let at = revoke(&on, keys(&["k"])).await;
     assert_eq!(tail(&on).await, at);
+}
+
+/// The script finds its keys by counting: those of a put, with and without tombstones, tags and an audit stream.
+#[tokio::test]
+async fn every_part_of_a_put_finds_its_keys() {
+    let (server, without_audit) = subject();
+    let audit = Audit { stream: "audit".to_owned(), maxlen: Some(1_000) };
+    let with_audit = RedisCoordinator::new(supervisor(&server.url()), PREFIX, CHANNEL, 100, Some(audit));
+    let names = tags(&["a", "b"]);
+    let nothing = Duration::ZERO;
+    for (on, audited) in [(&without_audit, 0), (&with_audit, 1)] {
+        for (tombstone, tags, with_values) in
+            [(nothing, 0, true), (LEASE, 0, true), (nothing, 2, true), (LEASE, 2, true), (LEASE, 2, false)]
+        {
+            server.command(&["FLUSHALL"]).unwrap();
+            on.replace("k", Bytes::from_static(b"old"), TTL).await.unwrap();
+            let token = Token::random();
+            let (change, tags) = (Change::Put("k".into(), token), &names[..tags]);
+            on.revoke(Revocation { with_values, tombstone, tags, ..revocation(&change) }).await.unwrap();
+            let KeyNames { value, lease, tombstone: closed } = on.names.key("k").unwrap();
+            let mut expected = vec![on.names.bus.clone(), on.names.log.clone()];
+            expected.extend((audited > 0).then(|| "audit".to_owned()));
+            if with_values {
+                assert!(server.command(&["GET", &lease]).unwrap().contains(&token.to_string()));
+                expected.push(lease);
+                expected.extend((tombstone > nothing).then_some(closed));
+                expected.extend(tags.iter().map(|tag| on.names.tag(tag)));
+            } else {
+                expected.push(value.into_owned());
+            }
+            let mut there: Vec<String> = on.server.query(cmd("KEYS").arg("*")).await.unwrap();
+            there.sort();
+            expected.sort();
+            assert_eq!(there, expected);
+        }
+    }
 }
 
 #[tokio::test]
@@ -365,9 +402,12 @@ async fn without_a_prefix_the_librarys_own_keys_are_nobodys() {
     let own = on.names.bus.as_str();
     assert!(matches!(on.acquire(ask(own)).await, Err(CacheError::ConfigError(_))));
     assert!(matches!(on.replace(own, Bytes::new(), TTL).await, Err(CacheError::ConfigError(_))));
+    assert!(!on.renew(own, Token::random(), LEASE).await.unwrap());
     on.release(own, Token::random()).await.unwrap();
     assert!(on.open_below(own).await.unwrap());
-    assert_eq!(on.read_at_least(own, before).await.unwrap(), AtLeast::Reached(None));
+    let put = Change::Put(own.into(), Token::random());
+    assert!(matches!(on.revoke(revocation(&put)).await, Err(CacheError::ConfigError(_))));
+    assert_eq!(tail(&on).await, before);
     let after = revoke(&on, keys(&[own, "k"])).await;
     assert_eq!((after.epoch, after.seq), (before.epoch, 1));
 }
@@ -377,9 +417,6 @@ async fn values_of_other_programs_are_read_as_they_are() {
     let (server, on) = subject();
     server.command(&["SET", "app:k", "plain"]).unwrap();
     assert_eq!(on.acquire(ask("k")).await.unwrap(), Acquired::Value(Bytes::from_static(b"plain"), None));
-    let at = tail(&on).await;
-    let reached = AtLeast::Reached(Some((Bytes::from_static(b"plain"), None)));
-    assert_eq!(on.read_at_least("k", at).await.unwrap(), reached);
 }
 
 #[tokio::test]
@@ -396,7 +433,6 @@ async fn sequence_numbers_beyond_32_bits_stay_exact() {
     assert_eq!(on.read_log(large, 5).await.unwrap()[0].at, at);
     assert_eq!(on.tag_tokens(&names).await.unwrap().tokens, [Some(large + 1)]);
     assert!(!on.fill(Fill { tags: &names, ..fill("k", grant) }).await.unwrap());
-    assert_eq!(on.read_at_least("k", at).await.unwrap(), AtLeast::Reached(None));
 }
 
 // Listening.
