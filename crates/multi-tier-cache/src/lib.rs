@@ -70,6 +70,7 @@ pub mod error;
 pub mod invalidation;
 mod local;
 mod policy;
+#[cfg_attr(not(feature = "test-util"), allow(unreachable_pub, reason = "public in the test kit"))]
 mod protection;
 #[cfg(feature = "redis")]
 pub mod redis_streams;

@@ -72,9 +72,15 @@ fn coordination(tiers: &[CacheTier], joining: &Joining) -> CacheResult<Option<Co
         BusChoice::JoinAt(_, config) => (config.clone(), Some(true)),
     };
     check_channel(&config)?;
+    let log = match shared {
+        Some(position) => elsewhere(tiers, position, joining)?,
+        None => None,
+    };
+    // Who keeps the log writes the audit stream.
+    let audits = wanted.is_some() && log.is_none();
     let offered = shared.and_then(|position| {
         let backend = Arc::clone(&tiers.get(position)?.backend);
-        let keeper = Keeper { config: &config, coherence: &joining.coherence, audits: wanted.is_some() };
+        let keeper = Keeper { config: &config, coherence: &joining.coherence, audits };
         Some((position, keeper.offered_by(backend)?))
     });
     let Some((position, coordinator)) = offered else {
@@ -90,7 +96,7 @@ fn coordination(tiers: &[CacheTier], joining: &Joining) -> CacheResult<Option<Co
     };
     let announce = match wanted {
         None => None,
-        Some(_) => Some(Announce { log: elsewhere(tiers, position, joining)?, writes: config.auto_broadcast_on_write }),
+        Some(_) => Some(Announce { log, writes: config.auto_broadcast_on_write }),
     };
     Ok(Some(Coordination { position, coordinator, coherence: joining.coherence.clone(), announce }))
 }

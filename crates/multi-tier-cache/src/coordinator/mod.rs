@@ -5,6 +5,7 @@
 //! instance from its answers. `PROTOCOL.md` gives keys, scripts and fields; there are two implementations of this
 //! trait with one contract suite: [`memory`] and, in a server, [`redis`].
 
+#[cfg_attr(not(feature = "test-util"), allow(unreachable_pub, reason = "public in the test kit"))]
 pub(crate) mod memory;
 pub(crate) mod message;
 mod position;
