@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::{Count, NEW, OLD, PATIENCE, TTL, assert_at_rest, ended};
 use multi_tier_cache::backends::{QuickCacheBackend, RedisCache, RedisConfig};
-use multi_tier_cache::{CacheBackend, CacheError, CacheManager, CacheStrategy, CacheSystem, L2CacheBackend};
+use multi_tier_cache::{
+    CacheBackend, CacheError, CacheManager, CacheStrategy, CacheSystem, CacheSystemBuilder, L2CacheBackend,
+};
 use test_servers::RedisServer;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -212,7 +214,8 @@ async fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
 #[tokio::test]
 async fn a_health_check_writes_no_key_anywhere() {
     let server = RedisServer::start().unwrap();
-    let system = CacheSystem::with_redis_url(&server.url()).await.unwrap();
+    // Alone: the bus polls its log.
+    let system = CacheSystemBuilder::new().with_redis_url(&server.url()).without_invalidation().build().await.unwrap();
     server.command(&["SET", "theirs", "v"]).unwrap();
     server.command(&["CONFIG", "RESETSTAT"]).unwrap();
     for _ in 0..3 {
