@@ -1,7 +1,7 @@
 //! The coordinator in a Redis server: every decision is one Lua script ([`script`], `lua/*.lua`), so it is atomic and
 //! one round trip. `PROTOCOL.md` gives the keys, the fields and what a Redis user must be allowed.
 
-mod names;
+pub(crate) mod names;
 mod script;
 
 #[cfg(test)]
@@ -19,8 +19,8 @@ use self::names::{KeyNames, Names};
 use self::script::{Call, Reply, unexpected};
 use super::message::{self, Message};
 use super::{
-    Acquire, Acquired, Change, Coordinator, Fence, Fill, Grant, Messages, Position, Record, Recorded,
-    Revocation, Revoked, Tag, TagTokens, Tail, Token,
+    Acquire, Acquired, Change, Coordinator, Fence, Fill, Grant, Messages, Position, Record, Recorded, Revocation,
+    Revoked, Tag, TagTokens, Tail, Token,
 };
 use crate::backends::redis::connection::Supervisor;
 use crate::backends::redis::stored::{milliseconds, remaining};
