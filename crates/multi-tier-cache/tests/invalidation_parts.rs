@@ -435,7 +435,8 @@ async fn whatever_was_lost_is_told_as_a_change_of_everything() {
         server.command(&["DEL", "mtc:{cache:invalidate}:0::bus"]).unwrap();
         announce(cache, 3..=6).await;
     };
-    assert_eq!(told_after(begun_anew, true).await, told, "although there is an entry 3 after entry 2");
+    // Here the cache may announce the earlier ones once more. There is an entry 3 after entry 2, of another log.
+    assert_eq!(told_after(begun_anew, true).await[0], everything());
     let position_spoilt = async |server: &RedisServer, _: &CacheManager| {
         server.command(&["SET", "mtc:{cache:invalidate}:0::group:g", "2"]).unwrap();
     };
@@ -443,12 +444,11 @@ async fn whatever_was_lost_is_told_as_a_change_of_everything() {
     let flushed = async |server: &RedisServer, _: &CacheManager| {
         server.command(&["FLUSHALL"]).unwrap();
     };
-    assert_eq!(told_after(flushed, false).await, told);
+    assert_eq!(told_after(flushed, false).await[0], everything());
     let flushed_and_written = async |server: &RedisServer, cache: &CacheManager| {
         server.command(&["FLUSHALL"]).unwrap();
         announce(cache, 3..=5).await;
     };
-    // It may notice the new log when that has any of the three.
     assert_eq!(told_after(flushed_and_written, false).await[0], everything());
 }
 
@@ -482,7 +482,8 @@ async fn a_reader_whose_connections_are_cut_loses_nothing_and_one_whose_server_d
         assert!(Instant::now() < deadline);
         sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(next(&mut heard).await, remove("k"));
+    // The cache may have announced the earlier ones once more, in case the server had lost them.
+    while next(&mut heard).await != remove("k") {}
 }
 
 #[tokio::test]
