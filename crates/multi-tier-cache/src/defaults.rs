@@ -121,6 +121,8 @@ pub const TAKE_BACK_ENTRIES: usize = 100_000;
 pub const BUS_RING: usize = 4_096;
 /// Longest message that is read; a longer one counts as a gap.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Times that the handler of a subscriber of the log is given one message; then it is skipped.
+pub const HANDLER_ATTEMPTS: usize = 5;
 /// Most tags of one entry.
 pub const TAGS_MAX: usize = 64;
 /// Longest tag, in bytes.

@@ -38,7 +38,7 @@
 //! | feature | gives |
 //! |---|---|
 //! | `moka` (default) | `MokaCache`, `with_moka_config` |
-//! | `redis` (default) | `RedisCache`, `RedisStreams`, TLS by `rediss://` |
+//! | `redis` (default) | `RedisCache`, `RedisStreams`, TLS by `rediss://`; publisher and subscribers of the invalidation bus |
 //! | `memcached` | `MemcachedCache` |
 //! | `msgpack`, `bincode` | serializers besides JSON; prefer `msgpack`: bincode 1.3 is unmaintained (RUSTSEC-2025-0141) |
 //! | `full` | all of these |
@@ -103,6 +103,8 @@ pub use error::{CacheError, CacheResult, Failure};
 pub use invalidation::{
     CoherenceConfig, CoherenceMode, CoherenceStats, InvalidationConfig, InvalidationMessage, InvalidationStats,
 };
+#[cfg(feature = "redis")]
+pub use invalidation::{InvalidationPublisher, InvalidationSubscriber, ReliableStreamSubscriber};
 #[cfg(feature = "redis")]
 pub use redis_streams::RedisStreams;
 #[cfg(feature = "bincode")]

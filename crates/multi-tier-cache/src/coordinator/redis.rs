@@ -1,7 +1,7 @@
 //! The coordinator in a Redis server: every decision is one Lua script ([`script`], `lua/*.lua`), so it is atomic and
 //! one round trip. `PROTOCOL.md` gives the keys, the fields and what a Redis user must be allowed.
 
-mod names;
+pub(crate) mod names;
 mod script;
 
 #[cfg(test)]

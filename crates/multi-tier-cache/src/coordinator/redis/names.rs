@@ -7,12 +7,12 @@ use crate::error::CacheResult;
 
 /// A namespace: the keys of one prefix, with one log, whose messages go through one channel.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(crate) struct Names {
     prefix: String,
     own: String,
     pub(super) channel: String,
     pub(super) bus: String,
-    pub(super) log: String,
+    pub(crate) log: String,
 }
 
 /// What belongs to one key of a cache.
@@ -26,7 +26,7 @@ pub(super) struct KeyNames<'k> {
 impl Names {
     /// The length in front of the prefix keeps namespaces apart whose prefixes begin alike: without it the tag `b:tag:c`
     /// of `a` and the tag `c` of `a:tag:b` were one.
-    pub(super) fn new(prefix: &str, channel: &str) -> Self {
+    pub(crate) fn new(prefix: &str, channel: &str) -> Self {
         let own = format!("mtc:{{{channel}}}:{}:{prefix}:", prefix.len());
         let (bus, log) = (format!("{own}bus"), format!("{own}log"));
         Self { prefix: prefix.to_owned(), own, channel: channel.to_owned(), bus, log }
@@ -34,6 +34,11 @@ impl Names {
 
     pub(super) fn tag(&self, tag: &str) -> String {
         format!("{}tag:{tag}", self.own)
+    }
+
+    /// Where a subscriber of the log keeps its position.
+    pub(crate) fn group(&self, group: &str) -> String {
+        format!("{}group:{group}", self.own)
     }
 
     /// # Errors
@@ -107,6 +112,7 @@ mod tests {
         assert_eq!(names.bus, "mtc:{cache:invalidate}:5:shop::bus");
         assert_eq!(names.log, "mtc:{cache:invalidate}:5:shop::log");
         assert_eq!(names.tag("red"), "mtc:{cache:invalidate}:5:shop::tag:red");
+        assert_eq!(names.group("web"), "mtc:{cache:invalidate}:5:shop::group:web");
         let key = names.key("user:1").unwrap();
         assert_eq!((&*key.value, &*key.lease), ("shop:user:1", "mtc:l:w:{shop:user:1}"));
         assert_eq!(names.key("{user}:1").unwrap().tombstone, "mtc:x:t:shop:{user}:1");
