@@ -27,13 +27,23 @@ return answer(function()
   for at = tags_from, #KEYS do tag_seq(KEYS[at], bus, ARGV[11]) end
   if ARGV[3] == '0' then return { bus.epoch, bus.seq, bus.nonce, bus.fence, '' } end
 
-  local seq = number(tonumber(bus.seq) + 1)
+  local function logged()
+    local seq = number(tonumber(bus.seq) + 1)
+    local text = string.sub(ARGV[6], 1, -2) .. ',"mtc":{"v":1,"epoch":"' .. bus.epoch .. '","seq":' .. seq
+      .. ',"prev":"' .. bus.nonce .. '","nonce":"' .. ARGV[2] .. '"}}'
+    local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], seq .. '-0', 'm', text)
+    return seq, text, type(added) == 'table' and added.err
+  end
+  local seq, message, refused = logged()
+  if refused and string.find(refused, 'equal or smaller', 1, true) then
+    -- Somebody else wrote into the log: this one is spoilt.
+    bus = begin_epoch(KEYS[1], KEYS[2], ARGV[1])
+    seq, message, refused = logged()
+  end
+  if refused then call('XADD', KEYS[2], seq .. '-0', 'm', message) end
   if ARGV[12] == '1' then
     call('SET', KEYS[last + 1], bus.epoch .. '-' .. seq, 'PX', ARGV[11])
   end
-  local message = string.sub(ARGV[6], 1, -2) .. ',"mtc":{"v":1,"epoch":"' .. bus.epoch .. '","seq":' .. seq
-    .. ',"prev":"' .. bus.nonce .. '","nonce":"' .. ARGV[2] .. '"}}'
-  call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], seq .. '-0', 'm', message)
   call('HSET', KEYS[1], 'seq', seq, 'nonce', ARGV[2])
   call('PUBLISH', ARGV[5], message)
 

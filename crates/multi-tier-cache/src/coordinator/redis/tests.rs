@@ -269,6 +269,18 @@ async fn an_entry_of_somebody_else_breaks_the_chain() {
     }
 }
 
+/// An entry with a higher id would make every later one of the library's own impossible.
+#[tokio::test]
+async fn a_log_that_somebody_else_wrote_into_is_begun_anew() {
+    let (server, on) = subject();
+    let before = on.revoke(revocation(&keys(&["k"]))).await.unwrap().at;
+    server.command(&["XADD", &on.names.log, "99999999999999-0", "x", "y"]).unwrap();
+    let after = on.revoke(revocation(&keys(&["k"]))).await.unwrap().at;
+    assert_ne!(after.epoch, before.epoch);
+    assert_eq!(after.seq, 1);
+    assert_eq!(on.read_log(0, 10).await.unwrap().len(), 1);
+}
+
 /// The rules of PROTOCOL.md, and nothing more.
 #[tokio::test]
 async fn a_user_with_the_documented_rules_can_do_everything() {
