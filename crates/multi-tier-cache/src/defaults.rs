@@ -60,6 +60,8 @@ pub const MOKA_TIME_TO_IDLE: Duration = Duration::from_secs(2 * 60);
 pub const MOKA_TIME_TO_IDLE_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 60 * 60);
 /// How long a connection to Redis may be idle before it is probed with a PING.
 pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// A connection to a server that refuses writes as a replica is replaced, but only this long after it was made.
+pub const DEMOTED_PAUSE: Duration = Duration::from_secs(2);
 /// Longest wait for the PING that decides whether a connection whose operation timed out is kept.
 pub const VERIFY_BUDGET: Duration = Duration::from_millis(200);
 /// Longest time an async constructor of a Redis tier waits for the first connection before it returns without.
@@ -80,6 +82,8 @@ pub const MEMCACHED_RUNTIMES: usize = 256;
 pub const OWED_KEYS: usize = 100_000;
 /// Keys beyond those that are remembered as owed; beyond them, nothing in the tier is read until the process restarts.
 pub const OWED_HASHES: usize = 1_000_000;
+/// Patterns that a tier refuses are remembered one by one up to this many, then as everything.
+pub const REFUSED_PATTERNS: usize = 16;
 /// Patterns, and tags, whose removal a tier may owe; beyond, as for the keys.
 pub const OWED_PATTERNS: usize = 1_000;
 /// Longest age of what an in-process hit may fail to reflect while the bus works: the staleness bound.
@@ -92,6 +96,8 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 pub const LOG_LENGTH: usize = 100_000;
 /// Questions in a row that one look at the log may take, if it changes meanwhile.
 pub const POLL_ATTEMPTS: usize = 8;
+/// Least pause between polls.
+pub const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Entries read from the log at once.
 pub const LOG_PAGE: usize = 1_000;
 /// How long an instance remembers its own invalidations, to replay them after a failover that lost them.
@@ -111,12 +117,15 @@ pub const LEASE_POLL_EAGER: Duration = Duration::from_millis(100);
 pub const LEASE_POLL_MAX: Duration = Duration::from_millis(100);
 /// How long a removal keeps readers from the shared tiers below the coordinator.
 pub const TOMBSTONE: Duration = Duration::from_secs(60);
-/// How long an instance watches what it wrote into such a tier, to take it back if the key is removed.
-pub const TAKE_BACK_WINDOW: Duration = Duration::from_secs(30);
+/// How long an instance watches what it wrote into such a tier, to take it back if the key is removed: longer than the
+/// scans of two tiers, after which a removal by pattern is announced.
+pub const TAKE_BACK_WINDOW: Duration = Duration::from_secs(180);
 /// A write into such a tier that took longer than this is taken back.
 pub const WRITE_BELOW_MAX: Duration = Duration::from_secs(20);
 /// Writes it watches for that; beyond, values are not written below.
 pub const TAKE_BACK_ENTRIES: usize = 100_000;
+/// Keys removed by one message.
+pub const KEYS_PER_MESSAGE: usize = 1_000;
 /// Entries of the log whose names an instance remembers, to compare them with a tail.
 pub const BUS_RING: usize = 4_096;
 /// Longest message that is read; a longer one counts as a gap.

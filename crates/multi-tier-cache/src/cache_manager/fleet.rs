@@ -42,8 +42,11 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<Bytes>> + Send,
     {
-        let mut load = BytesLoad::new(compute);
-        self.compute(key, options, &mut load, |entry| entry.clone().into_bytes().ok().map(drop)).await?.into_bytes()
+        let cached = self.may_be_cached(options).await?;
+        if let Some(bytes) = self.engine.hit_if(cached, key, |entry| entry.into_bytes().ok()) {
+            return Ok(bytes);
+        }
+        self.compute(key, options, cached, &mut BytesLoad::new(compute)).await?.into_bytes()
     }
 
     /// Like [`get_or_compute_typed`](Self::get_or_compute_typed), under these options.
@@ -62,12 +65,14 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
-        let mut load = TypedLoad::new(self.serializer.clone(), compute);
-        let entry = self.compute(key, options, &mut load, |entry| entry.bytes().ok().map(drop)).await?;
-        match load.value {
-            Some(value) => Ok(value),
-            None => self.serializer.deserialize(&entry.into_bytes()?),
+        let cached = self.may_be_cached(options).await?;
+        let decode = |entry: Entry| self.serializer.deserialize(&entry.into_bytes().ok()?).ok();
+        if let Some(value) = self.engine.hit_if(cached, key, decode) {
+            return Ok(value);
         }
+        let mut load = TypedLoad::new(self.serializer.clone(), compute);
+        self.compute(key, options, cached, &mut load).await?;
+        load.value.ok_or_else(unaccepted)
     }
 
     /// Like [`get_or_compute_shared`](Self::get_or_compute_shared), under these options.
@@ -85,9 +90,13 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
+        let cached = self.may_be_cached(options).await?;
+        if let Some(value) = self.engine.hit_if(cached, key, |entry| entry.object_as()) {
+            return Ok(value);
+        }
         let mut load = SharedLoad::new(self.serializer.clone(), compute);
-        let entry = self.compute(key, options, &mut load, |entry| entry.object_as::<T>().map(drop)).await?;
-        load.value.or_else(|| entry.object_as()).ok_or_else(unaccepted)
+        self.compute(key, options, cached, &mut load).await?;
+        load.value.ok_or_else(unaccepted)
     }
 
     /// Replaces `key` in every tier, and drops it on every other instance. Answers its place in the log; `None`
@@ -151,19 +160,15 @@ impl CacheManager {
         self.engine.coherence()
     }
 
-    async fn compute(
-        &self,
-        key: &str,
-        options: &CallOptions,
-        load: &mut dyn Load,
-        usable: impl Fn(&Entry) -> Option<()>,
-    ) -> CacheResult<Entry> {
+    /// Whether any cache may answer a call with these options.
+    async fn may_be_cached(&self, options: &CallOptions) -> CacheResult<bool> {
         self.engine.check_tags(&options.tags)?;
-        if !self.is_reached(options).await? {
+        self.is_reached(options).await
+    }
+
+    async fn compute(&self, key: &str, options: &CallOptions, cached: bool, load: &mut dyn Load) -> CacheResult<Entry> {
+        if !cached {
             return self.engine.load_alone(load).await;
-        }
-        if let Some(entry) = self.engine.hit(key, |entry| usable(&entry).map(|()| entry)) {
-            return Ok(entry);
         }
         let keep = Keep { ttl: options.strategy.to_duration(), tags: &options.tags };
         let hit = self.engine.read(key, Wanted::Loaded(load, keep)).await?;

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use super::Engine;
 use crate::backends::glob::Glob;
+use crate::coordinator::Tag;
 
 /// Polls `work` within its caller; dropped before it is done, it goes on in a task of its own. Outside a Tokio runtime
 /// it ends with its caller.
@@ -70,6 +71,7 @@ pub(super) struct Unfinished<'a> {
 enum What<'a> {
     Key(Arc<str>),
     Pattern(&'a str, &'a Glob),
+    Tag(&'a Tag),
 }
 
 impl<'a> Unfinished<'a> {
@@ -79,6 +81,10 @@ impl<'a> Unfinished<'a> {
 
     pub(super) fn pattern(engine: &'a Engine, pattern: &'a str, glob: &'a Glob) -> Self {
         Self { engine, what: What::Pattern(pattern, glob), done: false }
+    }
+
+    pub(super) fn tag(engine: &'a Engine, tag: &'a Tag) -> Self {
+        Self { engine, what: What::Tag(tag), done: false }
     }
 
     pub(super) fn done(mut self) {
@@ -99,6 +105,12 @@ impl Drop for Unfinished<'_> {
             What::Pattern(pattern, glob) => {
                 self.engine.remotes().for_each(|(_, remote)| remote.owe_pattern(pattern));
                 self.engine.local.revoke_where(&|key| glob.matches(key));
+            }
+            What::Tag(tag) => {
+                if let Some(shared) = &self.engine.shared {
+                    shared.remote.owe_tag(tag);
+                }
+                self.engine.local.revoke_tag(tag);
             }
         }
     }

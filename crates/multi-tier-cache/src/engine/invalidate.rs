@@ -11,6 +11,7 @@ use super::shared::Outcome;
 use super::{Answer, Engine, check_key};
 use crate::backends::glob::Glob;
 use crate::coordinator::{Change, Position, Tag};
+use crate::defaults;
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::local::Watch;
 use crate::protection::Protection;
@@ -80,10 +81,15 @@ impl Engine {
         // In one order, so that two writers of the same keys never wait for each other's turns.
         keys.sort_unstable();
         keys.dedup();
-        let watches: Vec<_> = keys.iter().map(|key| self.local.watch(key)).collect();
         self.follow_log();
-        let engine = Arc::clone(self);
-        finish(async move { engine.remove_all(watches).await }).await
+        let mut outcome = Ok(None);
+        for keys in keys.chunks(defaults::KEYS_PER_MESSAGE) {
+            let watches: Vec<_> = keys.iter().map(|key| self.local.watch(key)).collect();
+            let engine = Arc::clone(self);
+            let removed = finish(async move { engine.remove_all(watches).await }).await;
+            outcome = if outcome.is_ok() { removed } else { outcome };
+        }
+        outcome
     }
 
     async fn remove_all(&self, mut watches: Vec<Watch<Answer>>) -> CacheResult<Option<Position>> {
@@ -235,10 +241,12 @@ impl Engine {
     }
 
     async fn revoke_tag(&self, tag: &Tag) -> CacheResult<Option<Position>> {
+        let unfinished = Unfinished::tag(self, tag);
         self.local.revoke_tag(tag);
         let Some(shared) = &self.shared else { return Ok(None) };
         let outcome = shared.revoke(&Change::Tag(Arc::clone(tag)), &[], true).await;
         self.local.revoke_tag(tag);
+        unfinished.done();
         match outcome {
             Ok(outcome) => Ok(outcome.position()),
             Err(error) => {

@@ -53,6 +53,8 @@ enum Ground {
     Bare {
         open: bool,
     },
+    /// The coordinator is away: those below may be read, but nothing proves how old it is.
+    Unproven,
     /// Another instance's load takes too long to wait for: what is loaded now is stored nowhere.
     Late,
     /// A value came meanwhile.
@@ -68,6 +70,11 @@ impl Engine {
         let taken = take(entry)?;
         self.stats.hit(0);
         Some(taken)
+    }
+
+    /// The same for a caller that may have to bypass every cache.
+    pub(crate) fn hit_if<R>(&self, cached: bool, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
+        if cached { self.hit(key, take) } else { None }
     }
 
     fn hit_next<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
@@ -119,7 +126,7 @@ impl Engine {
         // What cannot be read and will not be able to (a value of another type) is replaced.
         let unreadable = matches!(&missed, Found::Unknown(error) if !error.is_retryable());
         let ground = self.ground(key, upper, unreadable, wanted).await;
-        let late = matches!(ground, Ground::Late);
+        let (late, unproven) = (matches!(ground, Ground::Late), matches!(ground, Ground::Unproven));
         let (open, lease) = match ground {
             Ground::Hit(hit) => {
                 let promote = self.tiers.get(upper - 1).is_some_and(|tier| self.may_promote(tier));
@@ -127,11 +134,17 @@ impl Engine {
             }
             Ground::Leased(lease) => (lease.is_open_below(), Some(lease)),
             Ground::Bare { open } => (open, None),
+            Ground::Unproven => (self.local.horizon().serves_unproven(), None),
             Ground::Alone | Ground::Late => (false, None),
         };
         if open {
             match self.find(key, upper..self.tiers.len(), wanted).await {
-                Found::Hit(hit, promote) => return self.found(key, hit, promote, lease),
+                Found::Hit(mut hit, promote) => {
+                    if unproven {
+                        hit.entry = self.local.horizon().as_old_as_proven(hit.entry);
+                    }
+                    return self.found(key, hit, promote, lease);
+                }
                 Found::Unknown(error) => missed = Found::Unknown(error),
                 Found::Miss => {}
             }
@@ -157,7 +170,7 @@ impl Engine {
             return Ground::Bare { open: false };
         }
         let tags = if let Wanted::Loaded(_, keep) = wanted { keep.tags } else { &[] };
-        let mut refresh = unreadable;
+        let mut refresh = unreadable || shared.remote.owes(key);
         loop {
             match shared.lease(key, LeaseAsk { patient: loads, refresh, tags }).await {
                 Leased::Lease(lease) => return Ground::Leased(lease),
@@ -174,8 +187,7 @@ impl Engine {
                         None => refresh = true,
                     }
                 }
-                // Nothing below is proven while the coordinator is away.
-                Leased::Unknown => return Ground::Bare { open: self.local.horizon().serves_unproven() },
+                Leased::Unknown => return Ground::Unproven,
             }
         }
     }
@@ -213,10 +225,14 @@ impl Engine {
         // The remaining time is counted from before the question: a copy must not outlive its source by the way back.
         let asked = self.options.clock.now();
         let found = remote.get(key, if promote { Ask::ValueAndTtl } else { Ask::Value }).await?;
-        match found {
-            Some((bytes, ttl)) => self.usable(bytes, ttl, asked).await,
-            None => Ok(None),
-        }
+        let Some((bytes, ttl)) = found else { return Ok(None) };
+        let entry = self.usable(bytes, ttl, asked).await?;
+        // A tier of this process alone is as old as what this process has followed.
+        Ok(if self.is_shared(position) {
+            entry
+        } else {
+            entry.map(|entry| self.local.horizon().as_old_as_proven(entry))
+        })
     }
 
     /// The entry of what an awaited tier holds, if its tags still hold.

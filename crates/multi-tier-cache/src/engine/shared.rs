@@ -110,7 +110,7 @@ impl Shared {
             // Should this future be dropped before the answer comes, the lease it may have got is given back.
             let mut granted = Lease { shared: Arc::clone(self), key: Arc::clone(key), token, grant: None, live: true };
             let acquired = self.remote.perform("acquire", self.coordinator.acquire(request)).await;
-            granted.live = acquired.as_ref().is_ok_and(|acquired| matches!(acquired, Acquired::Granted(_)));
+            granted.live = !matches!(acquired, Ok(Acquired::Value(..) | Acquired::Busy(_)));
             let busy = match acquired {
                 Err(_) => return Leased::Unknown,
                 Ok(Acquired::Value(value, ttl)) => return Leased::Value(value, ttl),
@@ -163,12 +163,22 @@ impl Shared {
         Lease { shared: Arc::clone(self), key: Arc::clone(key), token, grant: Some(grant), live: true }
     }
 
+    /// A removal of `key` that was owed took effect, and others heard of it if they must.
+    pub(super) fn settle(&self, key: &str, failures: u64, announced: bool) {
+        if announced || self.bus.is_none() {
+            self.remote.settle(key, failures);
+        }
+    }
+
     /// Moves the fence of the namespace.
     pub(super) async fn fence(&self) -> CacheResult<()> {
         if !Protection::Fence.is_on() {
             return Ok(());
         }
-        self.remote.perform("fence", self.coordinator.fence(self.tombstone)).await
+        // Until the scans are done and announced, too.
+        let closed =
+            if self.tombstone.is_zero() { Duration::ZERO } else { self.tombstone + 2 * defaults::PATTERN_BUDGET };
+        self.remote.perform("fence", self.coordinator.fence(closed)).await
     }
 
     /// Replaces the value where nobody else has to hear of it.
@@ -260,10 +270,11 @@ impl Lease {
             shared.remote.perform("set", shared.coordinator.replace(&self.key, value, ttl)).await?;
             true
         };
-        if filled {
-            shared.remote.settle(&self.key, failures);
-        } else {
+        if !filled {
             shared.refused.one();
+        } else if shared.bus.is_none() {
+            // With a bus, others must still hear of a removal that failed.
+            shared.remote.settle(&self.key, failures);
         }
         Ok(filled)
     }
@@ -303,10 +314,14 @@ impl Forget for Shared {
 }
 
 impl Shared {
-    /// Without the tier's own accounting, which its caller does. Its echo is applied here like any message.
+    /// Without the tier's own accounting, which its caller does.
     async fn revoke_bare(&self, change: &Change) -> CacheResult<()> {
         match &self.bus {
-            Some(bus) => bus.announce(change, &[], self.tombstone).await.map(drop),
+            Some(bus) => {
+                let _announced = bus.announce(change, &[], self.tombstone).await?;
+                bus.apply(&change.into());
+                Ok(())
+            }
             None => {
                 let (nonce, lease, tombstone) = (fastrand::u64(1..), self.coherence.lease, self.tombstone);
                 let quietly =

@@ -41,6 +41,16 @@ pub(crate) struct Put<'a> {
     pub(crate) announced: bool,
 }
 
+/// A write into an awaited tier that does not coordinate.
+#[derive(Debug, Clone, Copy)]
+struct Write {
+    origin: Origin,
+    /// Epoch and place of the log of the lease behind it.
+    granted: Option<(u64, u64)>,
+    /// When the coordinator was asked last whether the value is the newest.
+    since: Moment,
+}
+
 impl Led {
     pub(super) fn nothing(answer: Answer) -> Self {
         Self { origin: Origin::Copy, copies: Vec::new(), lease: None, answer }
@@ -77,6 +87,7 @@ impl Engine {
         let (remote, local): (Vec<_>, Vec<_>) =
             copies.into_iter().partition(|(position, _)| self.remote(*position).is_some());
         let granted = lease.as_ref().and_then(Lease::granted_at);
+        let since = self.options.clock.now();
         let mut made = 0;
         let mut below = true;
         if let (Some(lease), Some(shared)) = (lease, &self.shared)
@@ -94,7 +105,8 @@ impl Engine {
             if !watch.admits(origin) {
                 break;
             }
-            made += usize::from(self.write_at(position, watch, origin, &entry, granted).await.is_ok());
+            let write = Write { origin, granted, since };
+            made += usize::from(self.write_at(position, watch, write, &entry).await.is_ok());
         }
         let count = local.len();
         if self.local.fill(watch, origin, local) {
@@ -103,29 +115,19 @@ impl Engine {
         self.count_promotions(origin, made);
     }
 
-    /// Fills an awaited tier that does not coordinate. In one that others share, the value is taken back if the key was
-    /// revoked meanwhile.
-    async fn write_at(
-        &self,
-        position: usize,
-        watch: &Watch<Answer>,
-        origin: Origin,
-        entry: &Entry,
-        granted: Option<(u64, u64)>,
-    ) -> CacheResult<()> {
-        let ttl = entry.expires().since(self.options.clock.now());
+    /// Fills an awaited tier that does not coordinate. The value is taken back if the key was revoked meanwhile.
+    async fn write_at(&self, position: usize, watch: &Watch<Answer>, write: Write, entry: &Entry) -> CacheResult<()> {
+        let now = self.options.clock.now();
+        let ttl = entry.expires().since(now);
         let Some(remote) = self.remote(position).filter(|_| !ttl.is_zero()) else { return Err(unstored()) };
-        let bytes = self.stored_form(entry, granted)?;
-        if !self.is_below(position) {
-            return remote.fill(watch.key(), bytes, ttl).await;
-        }
-        if !self.below.note(watch.key(), self.options.clock.now()) {
+        let bytes = self.stored_form(entry, write.granted)?;
+        let below = self.is_below(position);
+        if below && (self.below.took_too_long(write.since, now) || !self.below.note(watch.key(), now)) {
             return Err(unstored());
         }
-        let began = self.options.clock.now();
         let stored = remote.fill(watch.key(), bytes, ttl).await;
-        let moved = !watch.admits(origin) || self.below.took_too_long(began, self.options.clock.now());
-        if moved && Protection::TakeBack.is_on() {
+        let late = below && self.below.took_too_long(write.since, self.options.clock.now());
+        if (late || self.shared.is_some() && !watch.admits(write.origin)) && Protection::TakeBack.is_on() {
             self.below.taken_back.one();
             remote.owe(watch.key());
             return Err(unstored());
@@ -178,8 +180,14 @@ impl Engine {
             entries.into_iter().partition(|(position, _)| self.remote(*position).is_some());
         let placed = match &self.shared {
             Some(shared) => self.put_shared(shared, &mut watch, &remote, announced).await,
-            None => self.put_remote(&watch, &remote, None, Err(unstored())).await.map(Placement::taken),
+            None => self.put_remote(&watch, &remote, self.plain_write(), Err(unstored())).await.map(Placement::taken),
         };
+        let reached_all = matches!(&placed, Ok(Placement { accepted: true, .. }));
+        if self.shared.is_some() && !reached_all {
+            // What it did not come to must not be left with an older value.
+            let missed = self.remotes().filter(|(position, _)| !self.coordinates(*position));
+            missed.for_each(|(_, remote)| remote.owe(watch.key()));
+        }
         let outcome = match placed {
             Ok(Placement { accepted, outcome }) => {
                 self.local.conclude(&mut watch, if accepted { local } else { Vec::new() });
@@ -210,30 +218,34 @@ impl Engine {
         let key = Arc::clone(watch.key());
         let Some((_, entry)) = entries.iter().find(|(position, _)| *position == shared.position) else {
             let outcome = self.remove_shared(watch).await?;
-            self.put_remote(watch, entries, None, Ok(())).await?;
+            self.put_remote(watch, entries, self.plain_write(), Ok(())).await?;
             return Ok(Placement { accepted: true, outcome });
         };
         let (bytes, ttl) = (entry.bytes()?, entry.expires().since(self.options.clock.now()));
         if shared.bus.is_none() && entry.tags().is_empty() || !Protection::PutUnderLease.is_on() {
             let stored = shared.replace(&key, bytes, ttl).await;
-            return self.put_remote(watch, entries, None, stored).await.map(Placement::taken);
+            return self.put_remote(watch, entries, self.plain_write(), stored).await.map(Placement::taken);
         }
         let mut below = Ok(());
         for (_, remote) in self.remotes().filter(|(position, _)| self.is_below(*position)) {
             below = remote.remove(&key).await.and(below);
         }
+        let since = self.options.clock.now();
+        // A removal that others have not heard of yet is announced by this put.
+        let announced = announced || shared.remote.owes(&key);
         let (token, failures) = (Token::random(), shared.remote.failures());
         let change = Change::Put(Arc::clone(&key), token);
         let outcome = shared.revoke(&change, entry.tags(), announced).await.inspect_err(|_| shared.remote.owe(&key))?;
         let Some(revoked) = outcome.revoked else { return Err(unstored()) };
-        shared.remote.settle(&key, failures);
-        let granted = (revoked.fence.epoch, revoked.at.seq);
+        shared.settle(&key, failures, announced);
+        let granted = Some((revoked.fence.epoch, revoked.at.seq));
         let filled = shared.own_lease(&key, token, revoked).fill(bytes, ttl, entry.tags()).await;
         let outcome = Some(outcome);
         match filled.and_then(|filled| below.map(|()| filled)) {
             Ok(true) => {
                 // The coordinator has it: a failure of another tier is made up for there.
-                let _ = self.put_remote(watch, entries, Some(granted), Ok(())).await;
+                let write = Write { origin: Origin::Source, granted, since };
+                let _ = self.put_remote(watch, entries, write, Ok(())).await;
                 Ok(Placement { accepted: true, outcome })
             }
             // A later change came first: this one has taken effect before it.
@@ -250,7 +262,7 @@ impl Engine {
         &self,
         watch: &Watch<Answer>,
         entries: &[Placed],
-        granted: Option<(u64, u64)>,
+        write: Write,
         mut outcome: CacheResult<()>,
     ) -> CacheResult<()> {
         for (position, remote) in self.remotes().filter(|(position, _)| !self.coordinates(*position)) {
@@ -258,17 +270,25 @@ impl Engine {
                 let _ = remote.remove(watch.key()).await;
                 continue;
             };
-            let stored = if self.is_below(position) {
-                // What it cannot take must not leave the older value there.
-                let stored = self.write_at(position, watch, Origin::Source, entry, granted).await;
+            let stored = if self.shared.is_some() {
+                // What it cannot take, or must not keep, must not leave the older value there either.
+                let stored = match watch.admits(Origin::Source) {
+                    true => self.write_at(position, watch, write, entry).await,
+                    false => Err(unstored()),
+                };
                 stored.inspect_err(|_| remote.owe(watch.key()))
             } else {
                 let ttl = entry.expires().since(self.options.clock.now());
-                remote.replace(watch.key(), self.stored_form(entry, granted)?, ttl).await
+                remote.replace(watch.key(), self.stored_form(entry, write.granted)?, ttl).await
             };
             outcome = if outcome.is_ok() { outcome } else { stored };
         }
         outcome
+    }
+
+    /// A write that no lease was asked for.
+    fn plain_write(&self) -> Write {
+        Write { origin: Origin::Source, granted: None, since: self.options.clock.now() }
     }
 
     /// Copies of a hit for the tiers above it; with a lease, for the coordinator too.

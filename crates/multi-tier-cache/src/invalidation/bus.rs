@@ -5,29 +5,25 @@
 //! What is followed is applied to the [`Follower`] while the lock on the progress is held, so that a position is never
 //! reached before its entry took effect.
 
-use std::panic::catch_unwind;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::{Either, join, select};
+use futures_util::future::select;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::AbortHandle;
-use tokio::time::{Sleep, sleep};
 
 use super::coherence::CoherenceConfig;
+use super::following::{Signals, follow, timer};
 use super::journal::Journal;
-use super::progress::{Page, Polled, Progress, Reached, Receipt};
+use super::progress::{Page, Polled, Progress, Question, Reached, Receipt};
 use super::stats::{CoherenceStats, Counts, InvalidationStats};
 use crate::clock::{Clock, Moment};
 use crate::coordinator::message::{Message, parse};
-use crate::coordinator::{
-    Change, Messages, Position, Record, Recorded, Revocation, Revoked, SharedCoordinator, Tag, Tail,
-};
+use crate::coordinator::{Change, Position, Record, Recorded, Revocation, Revoked, SharedCoordinator, Tag, Tail};
 use crate::defaults;
 use crate::error::CacheResult;
 use crate::protection::Protection;
@@ -57,20 +53,17 @@ pub(crate) struct Bus {
     progress: Mutex<Progress>,
     journal: Mutex<Journal>,
     counts: Counts,
-    /// One poll at a time, so that answers come in the order of their questions.
+    /// One poll at a time, so that answers come in the order of their questions. Counts them.
     polling: AsyncMutex<()>,
+    polls: AtomicU64,
+    /// Entries of the log to be read at once.
+    page: AtomicUsize,
+    /// The last epoch that messages told which was not this instance's.
+    foreign: AtomicU64,
+    stopped: AtomicBool,
     signals: Arc<Signals>,
     running: AtomicBool,
     task: Mutex<Option<AbortHandle>>,
-}
-
-/// What the loops wait for; apart from the bus, so that waiting does not keep it alive.
-#[derive(Default)]
-struct Signals {
-    /// Asks for a poll at once.
-    attention: Notify,
-    /// The log goes on but no message comes: subscribe anew.
-    deaf: Notify,
 }
 
 /// An invalidation that took effect. Held until its author has dropped the key here once more.
@@ -120,6 +113,10 @@ impl Bus {
             journal,
             counts: Counts::default(),
             polling: AsyncMutex::default(),
+            polls: AtomicU64::new(0),
+            page: AtomicUsize::new(defaults::LOG_PAGE),
+            foreign: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
             signals: Arc::default(),
             running: AtomicBool::new(false),
             task: Mutex::default(),
@@ -145,6 +142,7 @@ impl Bus {
         }
         let logged = self.log.revoke(whole).await?;
         announced.position = Some(logged.at);
+        self.progress.lock().acknowledge(logged.at);
         announced.fence = announced.fence.or(Some(logged));
         self.counts.sent.one();
         self.journal.lock().note(change, self.clock.now());
@@ -154,20 +152,15 @@ impl Bus {
     /// Starts following, on the current runtime, unless that is being done. Outside a Tokio runtime with time nobody
     /// follows, and freshness is not proven.
     pub(crate) fn start(self: &Arc<Self>) {
-        if self.running.load(Ordering::Acquire) {
+        if self.running.load(Ordering::Acquire) || self.stopped.load(Ordering::Acquire) {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
         if self.running.swap(true, Ordering::AcqRel) {
             return;
         }
-        let running = Running(Arc::downgrade(self));
-        let (bus, log, signals) = (Arc::downgrade(self), Arc::clone(&self.log), Arc::clone(&self.signals));
-        let pause = self.coherence.poll_interval;
-        let task = runtime.spawn(async move {
-            let _running = running;
-            join(listen_forever(bus.clone(), log, &signals), poll_forever(bus, &signals, pause)).await
-        });
+        let (log, signals) = (Arc::clone(&self.log), Arc::clone(&self.signals));
+        let task = runtime.spawn(follow(Arc::downgrade(self), log, signals, self.coherence.poll_interval));
         *self.task.lock() = Some(task.abort_handle());
     }
 
@@ -181,7 +174,7 @@ impl Bus {
 
     /// Ends following for good.
     pub(crate) fn stop(&self) {
-        self.running.store(true, Ordering::Release);
+        self.stopped.store(true, Ordering::Release);
         if let Some(task) = self.task.lock().take() {
             task.abort();
         }
@@ -189,12 +182,38 @@ impl Bus {
 
     /// Whether this instance reflects `position`, after it has caught up with the log if that may help.
     pub(crate) async fn reach(&self, position: Position) -> bool {
-        let reached = |progress: MutexGuard<'_, Progress>| progress.reached(position);
-        if reached(self.progress.lock()) == Reached::NotYet {
-            self.catch_up().await;
+        if !Protection::AtLeast.is_on() {
+            return true;
         }
-        let reached = reached(self.progress.lock());
-        reached == Reached::Yes || !Protection::AtLeast.is_on()
+        if self.reached(position) == Reached::NotYet {
+            let polls = self.polls.load(Ordering::Acquire);
+            let _one = self.polling.lock().await;
+            // A poll that began after the question was asked, for another reader, answers it too.
+            if self.polls.load(Ordering::Acquire) == polls && self.reached(position) == Reached::NotYet {
+                self.poll().await;
+            }
+        }
+        match self.reached(position) {
+            Reached::Yes => true,
+            Reached::NotYet | Reached::Never => false,
+            Reached::Long => {
+                let records = self.log.read_log(position.seq.saturating_sub(1), 1).await;
+                records.is_ok_and(|records| records.first().is_some_and(|record| record.at == position))
+            }
+        }
+    }
+
+    fn reached(&self, position: Position) -> Reached {
+        self.progress.lock().reached(position)
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The task that followed has ended: another may, on another runtime.
+    pub(super) fn stopped_running(&self) {
+        self.running.store(false, Ordering::Release);
     }
 
     pub(crate) fn messages(&self) -> InvalidationStats {
@@ -233,20 +252,28 @@ impl Bus {
         self.count(&record.change, matches!(record.change, Recorded::Put(_)));
         let mut progress = self.progress.lock();
         let receipt = progress.receive(record);
-        match receipt {
-            Receipt::Own | Receipt::Known => return,
-            Receipt::Apply | Receipt::Gap | Receipt::Foreign => self.apply(&record.change),
+        match (receipt, &record.change) {
+            (Receipt::Own | Receipt::Known, _) => return,
+            // Of another namespace, or the poll will tell.
+            (Receipt::Foreign, Recorded::Clear | Recorded::Unknown) => {}
+            (Receipt::Apply | Receipt::Gap | Receipt::Foreign, change) => self.apply(change),
         }
         drop(progress);
-        if receipt == Receipt::Gap {
-            self.counts.gaps.one();
-        }
-        if receipt != Receipt::Apply {
-            self.signals.attention.notify_one();
+        match receipt {
+            Receipt::Gap => {
+                self.counts.gaps.one();
+                self.signals.attention.notify_one();
+            }
+            // One look for each epoch that is not one's own: other namespaces speak on the same channel.
+            Receipt::Foreign if self.foreign.swap(record.at.epoch, Ordering::Relaxed) != record.at.epoch => {
+                self.signals.attention.notify_one();
+            }
+            _ => {}
         }
     }
 
-    fn apply(&self, change: &Recorded) {
+    /// Does to this instance what a change says.
+    pub(crate) fn apply(&self, change: &Recorded) {
         let Some(follower) = self.follower.upgrade() else { return };
         match change {
             Recorded::Unknown => follower.forget_everything(),
@@ -267,18 +294,24 @@ impl Bus {
     /// Polls the log and reads what is missing. True if everything up to the poll has been applied.
     pub(crate) async fn catch_up(&self) -> bool {
         let _one = self.polling.lock().await;
+        self.poll().await
+    }
+
+    /// The same for whoever holds the right to poll.
+    async fn poll(&self) -> bool {
         let mut forked = None;
         for _ in 0..defaults::POLL_ATTEMPTS {
-            let (asked, then) = (self.clock.now(), self.progress.lock().at());
+            self.polls.fetch_add(1, Ordering::AcqRel);
+            let question = self.progress.lock().ask(self.clock.now());
             let Ok(tail) = self.log.poll(forked.take()).await else {
                 self.counts.failed_polls.one();
                 return false;
             };
-            match self.judge(tail, then, asked) {
+            match self.judge(tail, question) {
                 Polled::Fresh | Polled::Joined | Polled::NewEpoch => return true,
                 Polled::Unclear => {}
                 Polled::Forked => forked = Some(tail.at),
-                Polled::Behind => match self.read_log(tail, asked).await {
+                Polled::Behind => match self.read_log(tail, question).await {
                     Some(Page::Forked) => forked = Some(tail.at),
                     outcome => return outcome.is_some(),
                 },
@@ -287,11 +320,11 @@ impl Bus {
         false
     }
 
-    fn judge(&self, tail: Tail, then: Option<Position>, asked: Moment) -> Polled {
+    fn judge(&self, tail: Tail, question: Question) -> Polled {
         let mut progress = self.progress.lock();
         let lag = progress.at().filter(|at| at.epoch == tail.at.epoch).map(|at| tail.at.seq.saturating_sub(at.seq));
         self.counts.lag.set(lag.unwrap_or(0));
-        let polled = progress.polled(tail, then, asked);
+        let polled = progress.polled(tail, question);
         match polled {
             Polled::Joined => {
                 self.counts.joins.one();
@@ -312,12 +345,18 @@ impl Bus {
     }
 
     /// Reads the log up to `tail`; `None` if that was not possible.
-    async fn read_log(&self, tail: Tail, asked: Moment) -> Option<Page> {
+    async fn read_log(&self, tail: Tail, question: Question) -> Option<Page> {
         self.counts.resyncs.one();
         loop {
             let from = self.progress.lock().at().map_or(0, |at| at.seq);
-            let records = self.log.read_log(from, defaults::LOG_PAGE).await.ok()?;
-            let page = self.read_page(&records, tail, asked);
+            let count = self.page.load(Ordering::Relaxed);
+            let Ok(records) = self.log.read_log(from, count).await else {
+                // Perhaps too much at once.
+                self.page.store((count / 2).max(1), Ordering::Relaxed);
+                return None;
+            };
+            self.page.store((count * 2).min(defaults::LOG_PAGE), Ordering::Relaxed);
+            let page = self.read_page(&records, tail, question);
             match page {
                 Page::More => {}
                 Page::CaughtUp | Page::Forked | Page::Trimmed => return Some(page),
@@ -325,18 +364,19 @@ impl Bus {
         }
     }
 
-    fn read_page(&self, records: &[Record], tail: Tail, asked: Moment) -> Page {
-        let mut progress = self.progress.lock();
+    fn read_page(&self, records: &[Record], tail: Tail, question: Question) -> Page {
         for record in records {
+            let mut progress = self.progress.lock();
             match progress.read(record) {
                 Ok(Receipt::Own | Receipt::Known) => {}
                 Ok(_) => self.apply(&record.change),
-                Err(Page::Trimmed) => return self.start_over(progress, tail, asked),
+                Err(Page::Trimmed) => return self.start_over(progress, tail, question),
                 Err(page) => return page,
             }
         }
-        match progress.page_ended(records.is_empty(), tail, asked) {
-            Page::Trimmed => self.start_over(progress, tail, asked),
+        let mut progress = self.progress.lock();
+        match progress.page_ended(records.is_empty(), tail, question) {
+            Page::Trimmed => self.start_over(progress, tail, question),
             page => {
                 self.prove(progress);
                 page
@@ -345,11 +385,16 @@ impl Bus {
     }
 
     /// The log does not tell what was missed.
-    fn start_over(&self, mut progress: MutexGuard<'_, Progress>, tail: Tail, asked: Moment) -> Page {
+    fn start_over(&self, mut progress: MutexGuard<'_, Progress>, tail: Tail, question: Question) -> Page {
         self.counts.flushes.one();
         self.forget_everything();
-        progress.restart(tail.at, asked);
+        let lost = progress.awaits_own();
+        progress.restart(tail.at, question);
         self.prove(progress);
+        if lost {
+            // Nobody can tell whether they are in the part of the log that is gone.
+            self.replay();
+        }
         Page::Trimmed
     }
 
@@ -383,62 +428,4 @@ impl Drop for Bus {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// Lets another runtime follow when the one that did has ended.
-struct Running(Weak<Bus>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(bus) = self.0.upgrade() {
-            bus.running.store(false, Ordering::Release);
-        }
-    }
-}
-
-async fn poll_forever(bus: Weak<Bus>, signals: &Signals, pause: Duration) {
-    let (mut heard, mut behind) = (0, false);
-    while let Some(bus) = bus.upgrade() {
-        bus.catch_up().await;
-        // Entries in the log of which no message came, twice in a row: nobody speaks on this subscription.
-        let (received, lags) = (bus.counts.received.get(), bus.counts.lag.get() > 0);
-        if lags && behind && received == heard {
-            signals.deaf.notify_one();
-        }
-        (heard, behind) = (received, lags);
-        drop(bus);
-        let Some(timer) = timer(pause) else { return };
-        select(pin!(signals.attention.notified()), pin!(timer)).await;
-    }
-}
-
-async fn listen_forever(bus: Weak<Bus>, log: SharedCoordinator, signals: &Signals) {
-    let mut pause = defaults::RECONNECT_PAUSE_MIN;
-    loop {
-        if let Ok(messages) = log.listen().await {
-            pause = defaults::RECONNECT_PAUSE_MIN;
-            if listen(&bus, messages, signals).await.is_none() {
-                return;
-            }
-        }
-        let Some(timer) = timer(pause) else { return };
-        timer.await;
-        pause = (pause * 2).min(defaults::RECONNECT_PAUSE_MAX);
-    }
-}
-
-/// Reads messages until their stream ends or nothing comes of it; `None` once there is no bus any more.
-async fn listen(bus: &Weak<Bus>, mut messages: Messages, signals: &Signals) -> Option<()> {
-    let subscribed = bus.upgrade()?;
-    subscribed.counts.subscriptions.one();
-    subscribed.signals.attention.notify_one();
-    drop(subscribed);
-    while let Either::Left((Some(payload), _)) = select(messages.next(), pin!(signals.deaf.notified())).await {
-        bus.upgrade()?.receive(&payload);
-    }
-    Some(())
-}
-
-fn timer(pause: Duration) -> Option<Sleep> {
-    catch_unwind(|| sleep(pause)).ok()
 }

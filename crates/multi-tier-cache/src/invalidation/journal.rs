@@ -33,15 +33,12 @@ impl Journal {
         self.entries.push_back((now, removal));
     }
 
-    /// What to do again, oldest first; everything at once if it is too much.
+    /// What to do again, oldest first; before it a clear, if more happened than could be kept.
     pub(crate) fn replay(&mut self, now: Moment) -> Vec<Recorded> {
         self.forget(now);
-        if self.overflowed > now {
-            self.entries.clear();
-            self.overflowed = Moment::ORIGIN;
-            return vec![Recorded::Clear];
-        }
-        self.entries.drain(..).map(|(_, change)| change).collect()
+        let everything = (self.overflowed > now).then_some(Recorded::Clear);
+        self.overflowed = Moment::ORIGIN;
+        everything.into_iter().chain(self.entries.drain(..).map(|(_, change)| change)).collect()
     }
 
     fn forget(&mut self, now: Moment) {
@@ -69,12 +66,13 @@ mod tests {
     }
 
     #[test]
-    fn too_much_to_remember_is_replayed_as_a_clear() {
+    fn too_much_to_remember_is_replayed_behind_a_clear() {
         let mut journal = Journal::new(Duration::from_secs(120));
         for n in 0..=defaults::JOURNAL_ENTRIES {
             journal.note(&Change::Keys(vec![n.to_string().into()]), second(0));
         }
-        assert_eq!(journal.replay(second(1)), [Recorded::Clear]);
+        let replayed = journal.replay(second(1));
+        assert_eq!((replayed.len(), &replayed[0]), (defaults::JOURNAL_ENTRIES + 1, &Recorded::Clear));
         assert!(journal.replay(second(2)).is_empty());
     }
 }

@@ -14,6 +14,7 @@ mod coherence;
 mod config;
 #[cfg(feature = "redis")]
 mod delivery;
+mod following;
 mod journal;
 mod message;
 mod progress;

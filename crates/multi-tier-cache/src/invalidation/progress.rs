@@ -4,7 +4,7 @@
 //! [`Progress::fresh_as_of`] is a moment, every invalidation that took effect before that moment has been applied
 //! here, whatever was lost on the way.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::clock::Moment;
 use crate::coordinator::{Position, Record, Tail};
@@ -18,6 +18,17 @@ pub(crate) struct Progress {
     fresh_as_of: Moment,
     /// Invalidations of this instance that are under way: their author drops the key again when they are done.
     own: HashMap<u64, Moment>,
+    /// Places in the log of this instance's own invalidations that it has not followed yet: another entry there, or a
+    /// log that ends before, has lost them.
+    acknowledged: BTreeMap<u64, u64>,
+}
+
+/// A question where the log stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question {
+    asked: Moment,
+    /// Where this instance stood, or knew the log to be, when it asked.
+    known: Option<Position>,
 }
 
 /// What to do with one message or log entry.
@@ -70,6 +81,8 @@ pub(crate) enum Page {
 pub(crate) enum Reached {
     Yes,
     NotYet,
+    /// Followed or skipped so long ago that only the log can tell.
+    Long,
     /// It belongs to another epoch or history.
     Never,
 }
@@ -77,7 +90,8 @@ pub(crate) enum Reached {
 impl Progress {
     /// An instance whose in-process tiers are empty at `born`.
     pub(crate) fn new(born: Moment) -> Self {
-        Self { at: None, ring: VecDeque::new(), fresh_as_of: born, own: HashMap::new() }
+        let (ring, own, acknowledged) = (VecDeque::new(), HashMap::new(), BTreeMap::new());
+        Self { at: None, ring, fresh_as_of: born, own, acknowledged }
     }
 
     pub(crate) fn at(&self) -> Option<Position> {
@@ -99,9 +113,38 @@ impl Progress {
         self.own.remove(&nonce);
     }
 
+    /// An invalidation of this instance was logged at `position`.
+    pub(crate) fn acknowledge(&mut self, position: Position) {
+        let ahead = self.at.is_some_and(|at| at.epoch == position.epoch && at.seq < position.seq);
+        if ahead && Protection::ForkDetection.is_on() {
+            self.acknowledged.insert(position.seq, position.nonce);
+            if self.acknowledged.len() > defaults::BUS_RING {
+                self.acknowledged.pop_first();
+            }
+        }
+    }
+
+    /// The log is about to be asked where it stands.
+    pub(crate) fn ask(&self, now: Moment) -> Question {
+        let last = self.acknowledged.last_key_value();
+        let known = match (self.at, last) {
+            (Some(at), Some((&seq, &nonce))) if seq > at.seq => Some(Position { seq, nonce, ..at }),
+            (at, _) => at,
+        };
+        Question { asked: now, known }
+    }
+
+    /// Whether own invalidations are not yet found in the log.
+    pub(crate) fn awaits_own(&self) -> bool {
+        !self.acknowledged.is_empty()
+    }
+
     /// A message arrived.
     pub(crate) fn receive(&mut self, record: &Record) -> Receipt {
         let Some(at) = self.at.filter(|at| at.epoch == record.at.epoch) else { return Receipt::Foreign };
+        if self.contradicts(record) {
+            return Receipt::Gap;
+        }
         if record.at.seq <= at.seq {
             return match self.nonce_at(record.at.seq) {
                 Some(nonce) if nonce == record.at.nonce => Receipt::Known,
@@ -118,19 +161,20 @@ impl Progress {
         Receipt::Apply
     }
 
-    /// A poll that was sent at `asked`, when this instance stood at `then`, was answered.
-    pub(crate) fn polled(&mut self, tail: Tail, then: Option<Position>, asked: Moment) -> Polled {
+    /// A question was answered.
+    pub(crate) fn polled(&mut self, tail: Tail, question: Question) -> Polled {
+        let Question { asked, known } = question;
         let Some(at) = self.at else {
-            self.restart(tail.at, asked);
+            self.restart(tail.at, question);
             return Polled::Joined;
         };
         if tail.at.epoch != at.epoch {
-            self.restart(tail.at, asked);
+            self.restart(tail.at, question);
             return Polled::NewEpoch;
         }
         // A history that is behind what was followed before the question, or that has another entry in a place this
         // instance has been at, has lost entries.
-        let behind = then.is_some_and(|then| then.epoch == at.epoch && tail.at.seq < then.seq);
+        let behind = known.is_some_and(|known| known.epoch == at.epoch && tail.at.seq < known.seq);
         let judged = match self.nonce_at(tail.at.seq) {
             _ if behind => Polled::Forked,
             Some(nonce) if nonce != tail.at.nonce => Polled::Forked,
@@ -139,7 +183,7 @@ impl Progress {
             None => Polled::Unclear,
         };
         match judged {
-            Polled::Forked if !Protection::ForkDetection.is_on() => self.restart(tail.at, asked),
+            Polled::Forked if !Protection::ForkDetection.is_on() => self.restart(tail.at, question),
             Polled::Behind if !Protection::GapDetection.is_on() => self.advance(tail.at),
             Polled::Fresh => {}
             judged => return judged,
@@ -160,14 +204,14 @@ impl Progress {
         if record.at.seq > at.seq + 1 {
             return Err(Page::Trimmed);
         }
-        if record.previous != at.nonce {
+        if record.previous != at.nonce || self.contradicts(record) {
             return Err(Page::Forked);
         }
         Ok(self.follow(record))
     }
 
-    /// The page ended; `asked` is when the poll that told `tail` was sent.
-    pub(crate) fn page_ended(&mut self, was_empty: bool, tail: Tail, asked: Moment) -> Page {
+    /// The page ended that was read because the answer to `question` was `tail`.
+    pub(crate) fn page_ended(&mut self, was_empty: bool, tail: Tail, Question { asked, .. }: Question) -> Page {
         let Some(at) = self.at.filter(|at| at.epoch == tail.at.epoch) else { return Page::Forked };
         if at.seq < tail.at.seq {
             return if was_empty { Page::Trimmed } else { Page::More };
@@ -183,10 +227,11 @@ impl Progress {
         }
     }
 
-    /// Everything stored here was forgotten after `tail` was told to a poll sent at `asked`: follow from there.
-    pub(crate) fn restart(&mut self, at: Position, asked: Moment) {
+    /// Everything stored here was forgotten after `question` was answered with `at`: follow from there.
+    pub(crate) fn restart(&mut self, at: Position, Question { asked, .. }: Question) {
         self.at = Some(at);
         self.ring.clear();
+        self.acknowledged.clear();
         self.remember(at);
         self.prove(asked);
     }
@@ -200,8 +245,7 @@ impl Progress {
             Some(_) => match self.nonce_at(position.seq) {
                 Some(nonce) if nonce == position.nonce => Reached::Yes,
                 Some(_) => Reached::Never,
-                // Older than the ring: the coordinator can tell.
-                None => Reached::NotYet,
+                None => Reached::Long,
             },
         }
     }
@@ -211,8 +255,16 @@ impl Progress {
         if self.own.contains_key(&record.at.nonce) { Receipt::Own } else { Receipt::Apply }
     }
 
+    /// Whether this instance was told that its own entry is in the place of `record`.
+    fn contradicts(&self, record: &Record) -> bool {
+        self.acknowledged.get(&record.at.seq).is_some_and(|nonce| *nonce != record.at.nonce)
+    }
+
     fn advance(&mut self, to: Position) {
         self.at = Some(to);
+        while self.acknowledged.first_key_value().is_some_and(|(seq, _)| *seq <= to.seq) {
+            self.acknowledged.pop_first();
+        }
         self.remember(to);
     }
 
@@ -260,9 +312,14 @@ mod tests {
         Moment::from_nanos(nanos)
     }
 
+    fn asked(progress: &mut Progress, tail: Tail, nanos: u64) -> Polled {
+        let question = progress.ask(moment(nanos));
+        progress.polled(tail, question)
+    }
+
     fn joined(seq: u64) -> Progress {
         let mut progress = Progress::new(moment(1));
-        assert_eq!(progress.polled(tail(seq), None, moment(10)), Polled::Joined);
+        assert_eq!(asked(&mut progress, tail(seq), 10), Polled::Joined);
         progress
     }
 
@@ -287,35 +344,49 @@ mod tests {
     #[test]
     fn freshness_is_the_moment_before_the_poll_was_sent() {
         let mut progress = joined(3);
-        let then = progress.at();
+        let question = progress.ask(moment(20));
         progress.receive(&record(4));
-        assert_eq!(progress.polled(tail(3), then, moment(20)), Polled::Fresh, "the reply may be older than a message");
+        assert_eq!(progress.polled(tail(3), question), Polled::Fresh, "the reply may be older than a message");
         assert_eq!(progress.fresh_as_of(), moment(20));
-        assert_eq!(progress.polled(tail(6), progress.at(), moment(30)), Polled::Behind);
+        let question = progress.ask(moment(30));
+        assert_eq!(progress.polled(tail(6), question), Polled::Behind);
         assert_eq!(progress.fresh_as_of(), moment(20), "not before the log was read");
         assert_eq!(progress.read(&record(5)), Ok(Receipt::Apply));
-        assert_eq!(progress.page_ended(false, tail(6), moment(30)), Page::More);
+        assert_eq!(progress.page_ended(false, tail(6), question), Page::More);
         assert_eq!(progress.read(&record(6)), Ok(Receipt::Apply));
-        assert_eq!(progress.page_ended(false, tail(6), moment(30)), Page::CaughtUp);
+        assert_eq!(progress.page_ended(false, tail(6), question), Page::CaughtUp);
         assert_eq!(progress.fresh_as_of(), moment(30));
     }
 
     #[test]
     fn a_lossy_failover_is_a_fork() {
         let mut progress = joined(5);
-        assert_eq!(progress.polled(tail(4), progress.at(), moment(20)), Polled::Forked, "behind");
+        assert_eq!(asked(&mut progress, tail(4), 20), Polled::Forked, "behind");
         let other = Tail { at: Position { nonce: 1, ..at(5) }, clock: 0 };
-        assert_eq!(progress.polled(other, progress.at(), moment(20)), Polled::Forked, "another entry in its place");
+        assert_eq!(asked(&mut progress, other, 20), Polled::Forked, "another entry in its place");
         assert_eq!(progress.read(&Record { previous: 1, ..record(6) }), Err(Page::Forked));
         let renewed = Tail { at: Position { epoch: 8, seq: 0, nonce: 0 }, clock: 0 };
-        assert_eq!(progress.polled(renewed, progress.at(), moment(20)), Polled::NewEpoch);
+        assert_eq!(asked(&mut progress, renewed, 20), Polled::NewEpoch);
+    }
+
+    #[test]
+    fn a_log_without_an_entry_that_was_acknowledged_is_a_fork() {
+        let mut progress = joined(5);
+        progress.acknowledge(at(7));
+        assert_eq!(asked(&mut progress, tail(6), 20), Polled::Forked, "it ends before");
+        let other = Position { nonce: 1, ..at(7) };
+        assert_eq!(progress.receive(&record(6)), Receipt::Apply);
+        assert_eq!(progress.receive(&Record { at: other, ..record(7) }), Receipt::Gap);
+        assert_eq!(progress.read(&Record { at: other, ..record(7) }), Err(Page::Forked), "another is in its place");
+        assert_eq!(progress.receive(&record(7)), Receipt::Apply);
+        assert!(!progress.awaits_own());
     }
 
     #[test]
     fn a_trimmed_log_is_no_fork() {
         let mut progress = joined(5);
         assert_eq!(progress.read(&record(8)), Err(Page::Trimmed));
-        assert_eq!(progress.page_ended(true, tail(8), moment(20)), Page::Trimmed);
+        assert_eq!(progress.page_ended(true, tail(8), progress.ask(moment(20))), Page::Trimmed);
     }
 
     #[test]
@@ -323,10 +394,10 @@ mod tests {
         let mut progress = joined(3);
         progress.begin_own(400, moment(15));
         assert_eq!(progress.receive(&record(4)), Receipt::Own);
-        assert_eq!(progress.polled(tail(4), progress.at(), moment(20)), Polled::Fresh);
+        assert_eq!(asked(&mut progress, tail(4), 20), Polled::Fresh);
         assert_eq!(progress.fresh_as_of(), moment(15));
         progress.end_own(400);
-        assert_eq!(progress.polled(tail(4), progress.at(), moment(30)), Polled::Fresh);
+        assert_eq!(asked(&mut progress, tail(4), 30), Polled::Fresh);
         assert_eq!(progress.fresh_as_of(), moment(30));
     }
 
@@ -337,7 +408,7 @@ mod tests {
         assert_eq!(progress.reached(at(4)), Reached::Yes);
         assert_eq!(progress.reached(at(3)), Reached::Yes);
         assert_eq!(progress.reached(at(5)), Reached::NotYet);
-        assert_eq!(progress.reached(at(1)), Reached::NotYet, "the coordinator must tell");
+        assert_eq!(progress.reached(at(1)), Reached::Long, "the log must tell");
         assert_eq!(progress.reached(Position { nonce: 9, ..at(4) }), Reached::Never);
         assert_eq!(progress.reached(Position { epoch: 9, ..at(4) }), Reached::Never);
     }
@@ -345,10 +416,10 @@ mod tests {
     #[test]
     fn far_behind_the_ring_a_tail_is_unclear() {
         let mut progress = joined(0);
-        let then = progress.at();
+        let question = progress.ask(moment(20));
         for seq in 1..=defaults::BUS_RING as u64 + 5 {
             progress.receive(&record(seq));
         }
-        assert_eq!(progress.polled(tail(2), then, moment(20)), Polled::Unclear);
+        assert_eq!(progress.polled(tail(2), question), Polled::Unclear);
     }
 }

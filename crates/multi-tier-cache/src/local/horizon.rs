@@ -102,6 +102,12 @@ impl Horizon {
             || !Protection::StalenessBound.is_on()
     }
 
+    /// An entry of which no more is known than that it reflects what this instance has applied.
+    pub(crate) fn as_old_as_proven(&self, entry: Entry) -> Entry {
+        let fresh_as_of = self.fresh_as_of();
+        if fresh_as_of == Moment::NEVER { entry } else { entry.born_at(fresh_as_of) }
+    }
+
     pub(crate) fn fresh_as_of(&self) -> Moment {
         Moment::from_nanos(self.fresh_as_of.load(Ordering::Acquire))
     }
@@ -113,8 +119,8 @@ impl Horizon {
 
     /// Every entry stored or under way so far is gone.
     pub(crate) fn flush(&self) {
-        self.valid_from.fetch_max(self.next().as_nanos(), Ordering::AcqRel);
         let mut revoked = self.revoked_tags.write();
+        self.valid_from.fetch_max(self.next().as_nanos(), Ordering::AcqRel);
         revoked.clear();
         self.tags.store(0, Ordering::Release);
     }

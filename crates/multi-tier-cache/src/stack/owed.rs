@@ -30,7 +30,7 @@ struct Debts {
     hashes: HashSet<u64>,
     hasher: RandomState,
     patterns: HashMap<String, Pattern>,
-    tags: HashMap<Box<str>, u64>,
+    tags: HashMap<Box<str>, TagDebt>,
     /// More than can be remembered at all.
     all: bool,
 }
@@ -39,6 +39,13 @@ struct Pattern {
     glob: Glob,
     failure: u64,
     /// The tier refuses it for good.
+    refused: bool,
+    /// Hashes of keys that were stored anew since: what the tier has of them may be read.
+    stored_since: HashSet<u64>,
+}
+
+struct TagDebt {
+    failure: u64,
     refused: bool,
 }
 
@@ -70,7 +77,7 @@ impl Owed {
         let concerned = debts.all
             || debts.keys.contains_key(key)
             || debts.hashes.contains(&debts.hasher.hash_one(key))
-            || debts.patterns.values().any(|pattern| pattern.glob.matches(key));
+            || debts.patterns.values().any(|pattern| pattern.concerns(key, &debts.hasher));
         concerned.then_some(debts.failures)
     }
 
@@ -93,14 +100,16 @@ impl Owed {
         self.change(|debts| {
             debts.failures += 1;
             let (glob, failure) = (Glob::new(pattern), debts.failures);
-            debts.patterns.insert(pattern.to_owned(), Pattern { glob, failure, refused: false });
+            let refused = debts.patterns.get(pattern).is_some_and(|known| known.refused);
+            let stored_since = HashSet::default();
+            debts.patterns.insert(pattern.to_owned(), Pattern { glob, failure, refused, stored_since });
         });
     }
 
     pub(crate) fn owe_tag(&self, tag: &str) {
         self.change(|debts| {
             debts.failures += 1;
-            debts.tags.insert(tag.into(), debts.failures);
+            debts.tags.insert(tag.into(), TagDebt { failure: debts.failures, refused: false });
         });
     }
 
@@ -115,8 +124,17 @@ impl Owed {
 
     pub(crate) fn settle_tag(&self, tag: &str, failures: u64) {
         self.change(|debts| {
-            if debts.tags.get(tag).is_some_and(|failure| *failure <= failures) {
+            if debts.tags.get(tag).is_some_and(|debt| debt.failure <= failures) {
                 debts.tags.remove(tag);
+            }
+        });
+    }
+
+    /// The tag's removal is refused, now and later: its entries stay unread.
+    pub(crate) fn refuse_tag(&self, tag: &str) {
+        self.change(|debts| {
+            if let Some(debt) = debts.tags.get_mut(tag) {
+                debt.refused = true;
             }
         });
     }
@@ -131,6 +149,13 @@ impl Owed {
                 // Hashes have no numbers: they are settled while nothing has failed since.
                 if debts.failures <= failures {
                     debts.hashes.remove(&debts.hasher.hash_one(key));
+                }
+                let hash = debts.hasher.hash_one(key);
+                let left = |pattern: &&mut Pattern| pattern.refused && pattern.failure <= failures;
+                for pattern in debts.patterns.values_mut().filter(left) {
+                    if pattern.stored_since.len() < defaults::OWED_KEYS && pattern.glob.matches(key) {
+                        pattern.stored_since.insert(hash);
+                    }
                 }
             });
         }
@@ -152,8 +177,8 @@ impl Owed {
         if !debts.keys.is_empty() {
             return Some(Debt::Keys(debts.keys.iter().take(keys).map(|(k, n)| (k.clone(), *n)).collect()));
         }
-        if let Some((tag, failure)) = debts.tags.iter().next() {
-            return Some(Debt::Tag(tag.clone(), *failure));
+        if let Some((tag, debt)) = debts.tags.iter().find(|(_, debt)| !debt.refused) {
+            return Some(Debt::Tag(tag.clone(), debt.failure));
         }
         let (pattern, known) = debts.patterns.iter().find(|(_, pattern)| !pattern.refused)?;
         Some(Debt::Pattern(pattern.clone(), known.failure))
@@ -174,6 +199,14 @@ impl Owed {
             if let Some(pattern) = debts.patterns.get_mut(pattern) {
                 pattern.refused = true;
             }
+            // A tier that refuses patterns refuses them all: many of them are remembered as one.
+            if debts.patterns.values().filter(|pattern| pattern.refused).count() > defaults::REFUSED_PATTERNS {
+                debts.patterns.retain(|_, pattern| !pattern.refused);
+                debts.failures += 1;
+                let (glob, failure) = (Glob::new("*"), debts.failures);
+                let everything = Pattern { glob, failure, refused: true, stored_since: HashSet::default() };
+                debts.patterns.insert("*".to_owned(), everything);
+            }
         });
     }
 
@@ -192,9 +225,39 @@ impl Owed {
     }
 }
 
+impl Pattern {
+    fn concerns(&self, key: &str, hasher: &RandomState) -> bool {
+        self.glob.matches(key) && !(self.refused && self.stored_since.contains(&hasher.hash_one(key)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_stored_after_a_refused_pattern_may_be_read() {
+        let owed = Owed::default();
+        owed.owe_pattern("*");
+        owed.refuse_pattern("*");
+        assert!(owed.concerns("a").is_some());
+        owed.settle("a", owed.failures());
+        assert!(owed.concerns("a").is_none() && owed.concerns("b").is_some());
+        owed.owe_pattern("*");
+        assert!(owed.concerns("a").is_some(), "a later removal concerns it again");
+        assert_eq!(owed.next(1), None, "it is not asked again");
+    }
+
+    #[test]
+    fn many_refused_patterns_are_remembered_as_one() {
+        let owed = Owed::default();
+        for n in 0..=defaults::REFUSED_PATTERNS {
+            owed.owe_pattern(&n.to_string());
+            owed.refuse_pattern(&n.to_string());
+        }
+        assert_eq!(owed.len(), 1);
+        assert!(owed.concerns("anything").is_some());
+    }
 
     #[test]
     fn a_failure_during_the_attempt_is_a_debt_of_its_own() {

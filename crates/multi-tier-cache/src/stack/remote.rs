@@ -66,7 +66,11 @@ impl Remote {
         let _ = self.forget.set(forget);
     }
 
-    pub(crate) async fn get(&self, key: &str, ask: Ask) -> CacheResult<Option<ValueAndTtl>> {
+    pub(crate) async fn get(self: &Arc<Self>, key: &str, ask: Ask) -> CacheResult<Option<ValueAndTtl>> {
+        if !self.owed.is_empty() {
+            // Whoever settled before may have gone with its runtime.
+            self.settle_in_background();
+        }
         if let Some(failures) = self.owed.concerns(key).filter(|_| Protection::PendingIsNotRead.is_on()) {
             // The tier may hold what it was told to forget: forget it now, or do not ask.
             self.perform("remove", self.erase(&[key])).await?;
@@ -201,6 +205,11 @@ impl Remote {
         if self.owed.is_empty() { 0 } else { self.owed.failures() }
     }
 
+    /// Whether the tier may hold an older value of `key` that it was told to forget.
+    pub(crate) fn owes(&self, key: &str) -> bool {
+        Protection::PendingIsNotRead.is_on() && self.owed.concerns(key).is_some()
+    }
+
     /// `key` was removed or replaced by what began when there were this many failures.
     pub(crate) fn settle(&self, key: &str, failures: u64) {
         self.owed.settle(key, failures);
@@ -239,7 +248,8 @@ impl Remote {
                 let Some(forget) = self.forget.get().and_then(Weak::upgrade) else { return false };
                 match self.timed(defaults::TIER_BUDGET, forget.forget_tag(&tag)).await {
                     Ok(()) => self.owed.settle_tag(&tag, failure),
-                    Err(_) => return false,
+                    Err(error) if error.is_retryable() => return false,
+                    Err(_) => self.owed.refuse_tag(&tag),
                 }
             }
             Debt::Keys(debts) => {

@@ -236,13 +236,22 @@ impl Lent {
             }
             Err(error) => error,
         };
-        let trouble = trouble(&error);
+        let trouble = trouble(&error).or_else(|| self.demoted(&error));
         let server = self.link.server();
         let error = server.explain(error, server.budget);
         if let Some(trouble) = trouble {
             self.link.report(self.live.generation, trouble, &error);
         }
         Err(error)
+    }
+}
+
+impl Lent {
+    /// A server that has become a replica is left for whoever has its address now; not again and again if that is the
+    /// same server.
+    fn demoted(&self, error: &RedisError) -> Option<Trouble> {
+        let settled = self.live.since.elapsed() > defaults::DEMOTED_PAUSE;
+        (settled && code(error).as_deref() == Some("READONLY")).then_some(Trouble::Lost)
     }
 }
 

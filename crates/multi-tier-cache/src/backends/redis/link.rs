@@ -48,6 +48,7 @@ enum State {
 pub(super) struct Live {
     pub(super) connection: MultiplexedConnection,
     pub(super) generation: u64,
+    pub(super) since: Instant,
 }
 
 /// What an operation learned about its connection.
@@ -125,7 +126,7 @@ impl Link {
                 None => self.connect().await,
             };
             generation += 1;
-            let live = Live { connection: connection.clone(), generation };
+            let live = Live { connection: connection.clone(), generation, since: Instant::now() };
             self.state.send_replace(State::Live(live));
             verified = self.watch(connection, generation).await;
         }
