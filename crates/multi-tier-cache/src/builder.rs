@@ -28,6 +28,7 @@ use crate::traits::{CacheBackend, L2CacheBackend, StreamingBackend};
 ///
 /// Without any call: `QuickCache` with 2,000 entries in front of Redis. `with_l1` and `with_l2` replace these two,
 /// `with_l3` and `with_l4` add to them; a call of `with_tier` leaves out whichever of them was not given explicitly.
+/// If the nearest shared tier is Redis, the system joins the invalidation bus.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

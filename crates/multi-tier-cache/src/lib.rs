@@ -23,15 +23,21 @@
 //!
 //! * **One computation per key**, however many callers ask at once. If the computing caller goes away, exactly one of
 //!   those who wait computes instead; an error or a panic reaches all of them.
-//! * **Nothing stale after an invalidation on this instance**: no read that starts after [`CacheManager::invalidate`]
-//!   or a put returned `Ok` sees a value that was computed or read before, from any tier.
+//! * **Nothing stale after an invalidation**: no read on this instance that starts after [`CacheManager::invalidate`] or
+//!   a put returned `Ok` sees a value that was computed or read before, from any tier.
 //! * **An outage is not a miss.** A tier that fails is passed over; a computing verb then loads, a plain `get` that no
 //!   other tier can answer is an error. Each operation of a tier has a budget, and a failed tier is left alone for a
 //!   moment instead of being waited for.
 //! * **Dropping a future is safe** at any await. A write or removal that has begun is carried out.
 //!
-//! Other instances see an invalidation in the shared tiers at once, and in their own in-process tiers when their
-//! copy's TTL ends.
+//! # Several instances
+//!
+//! A [`CacheSystem`] whose second tier is Redis joins the invalidation bus ([`invalidation`]): what one instance
+//! invalidates, all forget, as soon as the message arrives and within two seconds whatever is lost on the way. One
+//! instance of a fleet computes a missing value; the others wait for it. [`CacheManager::remove_tag`] removes in one step
+//! what was stored under a name; every verb of [`CacheManager`] that removes has a twin that answers a [`Position`], and a
+//! read [`at_least`](CallOptions::at_least) that position reflects it on any instance. `PROTOCOL.md` has the details, and what happens
+//! when something fails.
 //!
 //! # Features
 //!
@@ -42,7 +48,7 @@
 //! | `memcached` | `MemcachedCache` |
 //! | `msgpack`, `bincode` | serializers besides JSON; prefer `msgpack`: bincode 1.3 is unmaintained (RUSTSEC-2025-0141) |
 //! | `full` | all of these |
-//! | `test-util` | `testing`: a clock that moves only when told |
+//! | `test-util` | `testing`: a manual clock, a coordinator in memory, barriers between a cache and its coordinator |
 //!
 //! Tiers that are awaited need a Tokio runtime with time (and, for Redis and Memcached, I/O) enabled. A stack of
 //! in-process tiers needs none.
@@ -53,9 +59,9 @@
 //!
 //! # The public interface
 //!
-//! [`CacheSystem`] and [`CacheSystemBuilder`] put a cache together; [`CacheManager`] has the verbs; [`CacheStrategy`],
-//! [`TierConfig`] and [`CacheTier`] configure it; [`CacheManagerStats`], [`TierStats`] and [`TierHealth`] tell how it
-//! fares; [`CacheError`] and [`Failure`] what went wrong; [`traits`] is for authors of backends.
+//! [`CacheSystem`] and [`CacheSystemBuilder`] put a cache together; [`CacheManager`] has the verbs, [`CallOptions`] their
+//! options; [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`] configure it;
+//! [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`] tell how it fares; [`CacheError`] and [`Failure`] what went wrong; [`traits`] is for authors of backends.
 
 pub mod backends;
 mod breaker;
