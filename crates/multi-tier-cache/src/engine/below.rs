@@ -2,7 +2,6 @@
 //! writer watches for invalidations of what it wrote, and takes it back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldhash::HashMap;
 use parking_lot::Mutex;
@@ -63,9 +62,9 @@ impl Below {
         }
         taken
     }
+}
 
-    /// Whether a write took so long that readers may not be kept from what it stored any more.
-    pub(super) fn took_too_long(&self, began: Moment, ended: Moment) -> bool {
-        ended.since(began) > Duration::min(defaults::WRITE_BELOW_MAX, defaults::TOMBSTONE)
-    }
+/// Whether a write took so long that readers may not be kept from what it stored any more.
+pub(super) fn took_too_long(began: Moment, ended: Moment) -> bool {
+    ended.since(began) > defaults::WRITE_BELOW_MAX
 }

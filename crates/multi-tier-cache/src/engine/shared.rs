@@ -316,19 +316,14 @@ impl Forget for Shared {
 impl Shared {
     /// Without the tier's own accounting, which its caller does.
     async fn revoke_bare(&self, change: &Change) -> CacheResult<()> {
-        match &self.bus {
-            Some(bus) => {
-                let _announced = bus.announce(change, &[], self.tombstone).await?;
-                bus.apply(&change.into());
-                Ok(())
-            }
-            None => {
-                let (nonce, lease, tombstone) = (fastrand::u64(1..), self.coherence.lease, self.tombstone);
-                let quietly =
-                    Revocation { change, nonce, with_values: true, announced: false, tombstone, lease, tags: &[] };
-                self.coordinator.revoke(quietly).await.map(drop)
-            }
+        if let Some(bus) = &self.bus {
+            let _announced = bus.announce(change, &[], self.tombstone).await?;
+            bus.apply(&change.into());
+            return Ok(());
         }
+        let (nonce, lease, tombstone) = (fastrand::u64(1..), self.coherence.lease, self.tombstone);
+        let quietly = Revocation { change, nonce, with_values: true, announced: false, tombstone, lease, tags: &[] };
+        self.coordinator.revoke(quietly).await.map(drop)
     }
 }
 

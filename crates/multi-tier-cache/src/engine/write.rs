@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::below::took_too_long;
 use super::finish::{Unfinished, finish};
 use super::shared::{Lease, Outcome, Shared};
 use super::{Answer, Engine, Hit, Source, check_key};
@@ -122,11 +123,11 @@ impl Engine {
         let Some(remote) = self.remote(position).filter(|_| !ttl.is_zero()) else { return Err(unstored()) };
         let bytes = self.stored_form(entry, write.granted)?;
         let below = self.is_below(position);
-        if below && (self.below.took_too_long(write.since, now) || !self.below.note(watch.key(), now)) {
+        if below && (took_too_long(write.since, now) || !self.below.note(watch.key(), now)) {
             return Err(unstored());
         }
         let stored = remote.fill(watch.key(), bytes, ttl).await;
-        let late = below && self.below.took_too_long(write.since, self.options.clock.now());
+        let late = below && took_too_long(write.since, self.options.clock.now());
         if (late || self.shared.is_some() && !watch.admits(write.origin)) && Protection::TakeBack.is_on() {
             self.below.taken_back.one();
             remote.owe(watch.key());
@@ -272,10 +273,9 @@ impl Engine {
             };
             let stored = if self.shared.is_some() {
                 // What it cannot take, or must not keep, must not leave the older value there either.
-                let stored = match watch.admits(Origin::Source) {
-                    true => self.write_at(position, watch, write, entry).await,
-                    false => Err(unstored()),
-                };
+                let admitted = watch.admits(Origin::Source);
+                let stored =
+                    if admitted { self.write_at(position, watch, write, entry).await } else { Err(unstored()) };
                 stored.inspect_err(|_| remote.owe(watch.key()))
             } else {
                 let ttl = entry.expires().since(self.options.clock.now());

@@ -193,7 +193,7 @@ mod tests {
         let limits = Limits { bound: second() * 2, limit: second() * 30 };
         let horizon = Horizon::bounded(time.clock(), limits);
         let old = entry(&time);
-        time.advance(second() * 2 - Duration::from_nanos(1));
+        time.advance(Duration::from_nanos(1_999_999_999));
         assert!(horizon.admits(&old) && horizon.unproven_hits() == 0);
         time.advance(Duration::from_nanos(1));
         assert!(horizon.admits(&old));
