@@ -1,0 +1,17 @@
+//! The contract between instances, scenario by scenario: each forces one interleaving by named barriers, against real
+//! Redis processes and against the coordinator in memory, and must fail as soon as the protection that it is about is
+//! switched off.
+#![cfg(all(feature = "redis", feature = "test-util"))]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[macro_use]
+mod harness;
+mod instance;
+mod tier;
+mod world;
+
+mod s01_own_delete;
+mod s02_peer_delete;
+mod s03_lower_read;
