@@ -21,3 +21,7 @@ mod s06_partition;
 mod s07_late_joiner;
 mod s08_below;
 mod s09_tags_and_clear;
+mod s10_cancelled;
+mod s11_late_writes;
+mod s12_eviction;
+mod s13_emptied;

@@ -1,8 +1,11 @@
 //! S2: another instance deletes a key while this one loads it.
 
-use multi_tier_cache::testing::{Step, When};
+use std::time::Duration;
 
-use crate::common::ended;
+use multi_tier_cache::testing::{Hub, Step, When};
+use tokio::time::sleep;
+
+use crate::common::{ended, start};
 use crate::harness::Outcome;
 use crate::world::{Kind, World};
 
@@ -50,4 +53,38 @@ async fn peers_delete_after_a_fill(kind: Kind) -> Outcome {
     filled.release();
     assert_eq!(ended(load).await, 1);
     world.is_clean(&[&a, &b], "k", new).await
+}
+
+scenario!(a_delete_is_announced_when_it_is_done {
+    redis: Redis,
+    memory: Memory,
+    memory_announced_first: Memory without RemoveBeforePublish,
+});
+
+/// Who reads as soon as it has heard of the delete does not find the old value below.
+async fn a_delete_is_announced_when_it_is_done(kind: Kind) -> Outcome {
+    let world = World::new(kind);
+    let (a, b) = (world.join().await, world.join().await);
+    for (heard, key) in (1..).zip(["one", "two", "three", "four", "five"]) {
+        b.load(key).await;
+        let (cache, messages) = (b.cache.clone(), world.hub().map(Hub::messages));
+        let reads = start(async move {
+            match messages {
+                // Subscribed after the instance: it has heard the message when this has.
+                Some(mut messages) => drop(messages.recv().await),
+                None => {
+                    while cache.invalidation_stats().unwrap().messages_received < heard {
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            }
+            cache.get(key).await.unwrap()
+        })
+        .await;
+        let (new, writer) = (a.database.write(key), a.cache.clone());
+        ended(tokio::spawn(async move { writer.invalidate(key).await })).await.unwrap();
+        ended(reads).await;
+        world.is_clean(&[&b, &a], key, new).await?;
+    }
+    Ok(())
 }
