@@ -25,3 +25,8 @@ mod s10_cancelled;
 mod s11_late_writes;
 mod s12_eviction;
 mod s13_emptied;
+mod s14_failover;
+mod s15_puts;
+mod s16_pattern;
+mod s17_neighbours;
+mod s18_resync;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use multi_tier_cache::backends::RedisConfig;
+use multi_tier_cache::clock::Clock;
 use multi_tier_cache::testing::{Hub, Protection, Replica, Stage};
 use multi_tier_cache::{CacheSystemBuilder, DashMapCache, L2CacheBackend, RedisCache, TierConfig};
 use parking_lot::Mutex;
@@ -58,6 +59,17 @@ impl World {
         let replica = RedisServer::builder().replica_of(link.port()).start().unwrap();
         replica.wait_synced().unwrap();
         Self::of(Store::Replicated { master, replica, clients, link, failed_over: Mutex::new(false) })
+    }
+
+    /// One whose log keeps next to nothing, with [`trim_log`](Self::trim_log).
+    pub(crate) fn with_short_log(kind: Kind) -> Self {
+        match kind {
+            Kind::Redis => Self::new(kind),
+            Kind::Memory => {
+                let hub = Hub::with_log_length(Clock::system(), 1);
+                Self::of(Store::Memory { hub, replica: Mutex::default() })
+            }
+        }
     }
 
     pub(crate) fn of(store: Store) -> Self {
@@ -179,6 +191,15 @@ impl World {
         match self.hub() {
             Some(hub) => hub.evict_bus(),
             None => self.evict("mtc:*:bus"),
+        }
+    }
+
+    /// Keeps the last entry of the log only: a server trims in larger pieces.
+    pub(crate) fn trim_log(&self) {
+        if self.hub().is_none() {
+            for log in self.names("mtc:*:log") {
+                self.command(&["XTRIM", &log, "MAXLEN", "1"]);
+            }
         }
     }
 
