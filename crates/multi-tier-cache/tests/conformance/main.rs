@@ -30,3 +30,9 @@ mod s15_puts;
 mod s16_pattern;
 mod s17_neighbours;
 mod s18_resync;
+
+mod leases;
+mod messages;
+mod outages;
+mod pending;
+mod round_trips;

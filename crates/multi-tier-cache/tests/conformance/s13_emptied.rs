@@ -1,9 +1,12 @@
 //! S13: the server loses everything: a restart without data, FLUSHALL, SCRIPT FLUSH.
 
+use std::time::Duration;
+
 use multi_tier_cache::CallOptions;
 use multi_tier_cache::testing::{Step, When};
+use test_servers::RedisServer;
 
-use crate::harness::{Outcome, fresh, holds, until};
+use crate::harness::{Outcome, eventually, fresh, holds, until};
 use crate::instance::Setup;
 use crate::world::{Kind, Store, World};
 
@@ -43,6 +46,8 @@ async fn everything_is_lost_during_a_load(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
     a.stage.lose_messages(true);
+    // It would do its delete again in the new epoch.
+    b.stage.fail(Step::Poll, usize::MAX);
     let mut load = a.begin_load("k");
     load.began().await;
     world.flush();
@@ -50,6 +55,7 @@ async fn everything_is_lost_during_a_load(kind: Kind) -> Outcome {
     load.end().await.unwrap();
     fresh("the shared tier", world.stored("k"), new)?;
     a.stage.lose_messages(false);
+    b.stage.mend();
     a.poll().await;
     b.poll().await;
     world.is_clean(&[&a, &b], "k", new).await
@@ -66,8 +72,7 @@ async fn the_server_restarts_empty(kind: Kind) -> Outcome {
     let new = a.change("k").await;
     deaf.reached().await;
     b.stage.lose_messages(true);
-    let Store::Redis(server) = &mut world.store else { unreachable!() };
-    server.restart().unwrap();
+    world.restart();
     deaf.release();
     until("the new epoch", async || [&a, &b].iter().all(|it| it.cache.coherence_stats().forks == 1)).await;
     b.stage.lose_messages(false);
@@ -103,4 +108,31 @@ async fn the_scripts_are_lost(kind: Kind) -> Outcome {
     forget();
     assert!(b.poll().await);
     world.is_clean(&[&b, &a], "k", newer).await
+}
+
+scenario!(the_server_restarts_from_a_snapshot {
+    redis: Redis,
+    redis_without_replay: Redis without Replay,
+    redis_deaf_to_forks: Redis without ForkDetection,
+});
+
+/// Its data and its log are those of some time ago: the deletes since then take effect again.
+async fn the_server_restarts_from_a_snapshot(_: Kind) -> Outcome {
+    // Under another name than the one that a restart removes.
+    let server = RedisServer::builder().arguments(["--dbfilename", "kept.rdb"]).start().unwrap();
+    let mut world = World::of(Store::Redis(server));
+    let (a, b) = (world.join_as(Setup::polling()).await, world.join_as(Setup::polling()).await);
+    b.load("k").await;
+    a.change("before").await;
+    assert_eq!(world.command(&["SAVE"]), "+OK\r\n");
+    let new = a.change("k").await;
+    b.hear(2).await;
+    a.hear(2).await;
+    world.restart();
+    let restarted = std::time::Instant::now();
+    let proven = |it: &crate::instance::Instance| it.cache.coherence_stats().proof_age.unwrap() < restarted.elapsed();
+    until("the log", async || proven(&a) && proven(&b)).await;
+    let gone = || world.stored("k").is_none_or(|stored| stored >= new);
+    eventually(Duration::from_millis(700), "the lost delete is done again", async || gone()).await?;
+    world.is_clean(&[&a, &b], "k", new).await
 }

@@ -1,5 +1,6 @@
 //! S18: messages arrive while an instance reads the log to catch up.
 
+use futures_util::future::join_all;
 use multi_tier_cache::testing::{Pump, Step, When};
 
 use crate::common::{ended, start};
@@ -130,4 +131,22 @@ async fn the_subscription_ends_while_a_page_is_read(kind: Kind) -> Outcome {
     deaf.release();
     until("the subscription", async || b.cache.coherence_stats().subscriptions == 2).await;
     has_caught_up(&world, &a, &b, &["one", "two", "three"]).await
+}
+
+scenario!(more_messages_than_may_wait { redis: Redis });
+
+/// The subscription ends when too much waits to be taken; the log tells the rest.
+async fn more_messages_than_may_wait(kind: Kind) -> Outcome {
+    let (world, a, b) = fleet(kind).await;
+    let mut slow = b.stage.hold(Step::Message, When::Before);
+    a.change("one").await;
+    slow.reached().await;
+    let keys: Vec<String> = (0..100).map(|n| format!("k{n}")).collect();
+    for _ in 0..=multi_tier_cache::defaults::MESSAGES_WAITING / 100 {
+        join_all(keys.iter().map(|key| a.change(key))).await;
+    }
+    a.change("two").await;
+    slow.release();
+    until("the subscription", async || b.cache.coherence_stats().subscriptions == 2).await;
+    has_caught_up(&world, &a, &b, &["one", "two"]).await
 }

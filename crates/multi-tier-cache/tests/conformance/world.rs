@@ -194,6 +194,20 @@ impl World {
         }
     }
 
+    /// Ends the server at once.
+    pub(crate) fn kill(&mut self) {
+        self.server_mut().kill().unwrap();
+    }
+
+    /// Starts it again, empty.
+    pub(crate) fn restart(&mut self) {
+        self.server_mut().restart().unwrap();
+    }
+
+    fn server_mut(&mut self) -> &mut RedisServer {
+        if let Store::Redis(server) = &mut self.store { server } else { panic!("not a server of its own") }
+    }
+
     /// Keeps the last entry of the log only: a server trims in larger pieces.
     pub(crate) fn trim_log(&self) {
         if self.hub().is_none() {
