@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use multi_tier_cache::testing::{Pump, Stage, Step, When};
-use multi_tier_cache::{Bytes, CacheManager, CacheResult, CacheSystem, CallOptions, CoherenceConfig, CoherenceMode};
+use multi_tier_cache::{Bytes, CacheManager, CacheResult, CallOptions, CoherenceConfig, CoherenceMode, DashMapCache};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -72,6 +72,8 @@ pub(crate) struct Setup {
     /// Where Redis is, if not where the world says.
     pub(crate) url: Option<String>,
     pub(crate) l3: Option<Arc<Scripted>>,
+    /// A tier of this instance alone, between the first and the shared one.
+    pub(crate) disk: Option<Arc<Scripted>>,
 }
 
 impl Setup {
@@ -82,7 +84,7 @@ impl Setup {
             .with_staleness_limit(Duration::from_secs(400))
             .with_poll_interval(Duration::from_secs(100));
         let budget = Duration::from_secs(1);
-        Self { coherence, prefix: "", database: 0, budget, url: None, l3: None }
+        Self { coherence, prefix: "", database: 0, budget, url: None, l3: None, disk: None }
     }
 
     /// Polls often, with a bound of [`BOUND`].
@@ -96,11 +98,6 @@ impl Setup {
 
     pub(crate) fn strict(mut self) -> Self {
         self.coherence = self.coherence.with_mode(CoherenceMode::Strict);
-        self
-    }
-
-    pub(crate) fn log_length(mut self, length: usize) -> Self {
-        self.coherence = self.coherence.with_log_length(length);
         self
     }
 
@@ -123,6 +120,10 @@ impl Setup {
     pub(crate) fn above(self, l3: &Arc<Scripted>) -> Self {
         Self { l3: Some(Arc::clone(l3)), ..self }
     }
+
+    pub(crate) fn over_disk(self, disk: &Arc<Scripted>) -> Self {
+        Self { disk: Some(Arc::clone(disk)), ..self }
+    }
 }
 
 /// The staleness bound of instances that poll.
@@ -135,16 +136,14 @@ pub(crate) struct Instance {
     pub(crate) stage: Stage,
     pub(crate) tier: Arc<Tier>,
     pub(crate) database: Database,
-    pub(crate) system: CacheSystem,
+    pub(crate) first: Arc<DashMapCache>,
 }
 
 impl Instance {
     /// Waits until the instance has subscribed and will not look at the log again on its own account.
     pub(crate) async fn settle(&self) {
-        until("the bus", async || {
-            self.cache.coherence_stats().subscriptions > 0 && self.stage.calls(Step::Poll) >= 3
-        })
-        .await;
+        until("the bus", async || self.cache.coherence_stats().subscriptions > 0 && self.stage.calls(Step::Poll) >= 3)
+            .await;
         assert!(self.poll().await);
     }
 
@@ -223,8 +222,7 @@ impl Instance {
     /// Starts a loading read, and lets it run until it waits.
     pub(crate) async fn start_load(&self, key: &'static str) -> JoinHandle<u64> {
         let (cache, database) = (Arc::clone(&self.cache), self.database.clone());
-        let task =
-            tokio::spawn(async move { load(&cache, &database, key, &CallOptions::default()).await.unwrap() });
+        let task = tokio::spawn(async move { load(&cache, &database, key, &CallOptions::default()).await.unwrap() });
         run_all().await;
         task
     }
@@ -259,11 +257,5 @@ impl Loading {
     pub(crate) async fn end(self) -> CacheResult<u64> {
         let _ = self.gate.send(());
         ended(self.task).await.map(|stored| version(&stored))
-    }
-
-    /// Lets the loader return.
-    pub(crate) fn release(self) -> JoinHandle<CacheResult<Bytes>> {
-        let _ = self.gate.send(());
-        self.task
     }
 }

@@ -79,8 +79,7 @@ async fn own_delete_before_its_second_half(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let a = world.join().await;
     a.load("k").await;
-    let (mut before, mut after) =
-        (a.stage.hold(Step::Revoke, When::Before), a.stage.hold(Step::Revoke, When::After));
+    let (mut before, mut after) = (a.stage.hold(Step::Revoke, When::Before), a.stage.hold(Step::Revoke, When::After));
     let new = a.database.write("k");
     let cache = a.cache.clone();
     let delete = tokio::spawn(async move { cache.invalidate("k").await });

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use multi_tier_cache::InProcess;
 use multi_tier_cache::testing::{Stage, Step};
 use test_servers::{Direction, FaultProxy};
 use tokio::time::sleep;
 
-use crate::harness::{Outcome, fresh, holds};
+use crate::common::Scripted;
+use crate::harness::{Outcome, fresh, holds, until};
 use crate::instance::{BOUND, Instance, LIMIT, Setup};
 use crate::world::{Kind, World};
 
@@ -28,26 +30,28 @@ impl Remote {
 
     /// Nothing gets through any more. The coordinator in memory is one call away: there the calls fail.
     fn cut_off(&self) {
-        let stage: &Stage = &self.instance.stage;
-        match &self.proxy {
-            Some(proxy) => proxy.blackhole(Direction::Both),
-            None => {
-                stage.fail(Step::Poll, usize::MAX);
-                stage.fail(Step::Listen, usize::MAX);
-                stage.lose_messages(true);
-            }
+        if let Some(proxy) = &self.proxy {
+            proxy.blackhole(Direction::Both);
+        } else {
+            fail_to_follow(&self.instance.stage);
         }
     }
 
     fn rejoin(&self) {
-        match &self.proxy {
-            Some(proxy) => proxy.pass(),
-            None => {
-                self.instance.stage.mend();
-                self.instance.stage.lose_messages(false);
-            }
+        if let Some(proxy) = &self.proxy {
+            proxy.pass();
+        } else {
+            self.instance.stage.mend();
+            self.instance.stage.lose_messages(false);
         }
     }
+}
+
+/// The log cannot be read, nor heard.
+fn fail_to_follow(stage: &Stage) {
+    stage.fail(Step::Poll, usize::MAX);
+    stage.fail(Step::Listen, usize::MAX);
+    stage.lose_messages(true);
 }
 
 scenario!(strict_serves_nothing_beyond_the_bound {
@@ -113,12 +117,62 @@ async fn available_serves_up_to_the_limit_and_says_so(kind: Kind) -> Outcome {
     world.is_clean(&[&a, &b.instance], "k", new).await
 }
 
+scenario!(a_tier_of_ones_own_proves_nothing {
+    redis: Redis ignored "I4: a copy from a private awaited tier counts as fresh from the moment it is copied up, so that it is \
+        served for twice the bound",
+    memory: Memory ignored "I4: as above",
+});
+
+/// A value from this instance's own disk is as old as it is, however lately it was read from there.
+async fn a_tier_of_ones_own_proves_nothing(kind: Kind) -> Outcome {
+    let world = World::new(kind);
+    let a = world.join().await;
+    let disk = Scripted::new("disk");
+    let b = world.join_as(Setup::polling().strict().over_disk(&disk)).await;
+    b.load("k").await;
+    fail_to_follow(&b.stage);
+    let new = a.change("k").await;
+    let changed = Instant::now();
+    sleep(BOUND * 3 / 4).await;
+    // As if the first tier had needed the room.
+    b.first.evict("k");
+    assert_eq!(b.load("k").await, 1, "from the disk, within the bound");
+    sleep((BOUND * 9 / 8).saturating_sub(changed.elapsed())).await;
+    fresh("beyond the bound", b.load("k").await, new)
+}
+
+scenario!(the_subscription_alone_falls_silent { redis: Redis, redis_deaf_to_gaps: Redis without GapDetection });
+
+/// The log says more than is heard: another subscription is opened.
+async fn the_subscription_alone_falls_silent(_: Kind) -> Outcome {
+    let world = World::new(Kind::Redis);
+    let a = world.join().await;
+    let proxy = FaultProxy::start(world.server().port()).unwrap();
+    let b = world.join_as(Setup::polling().at(proxy.url())).await;
+    b.load("k").await;
+    proxy.blackhole_subscriptions();
+    let new = a.change("k").await;
+    sleep(BOUND).await;
+    fresh("beyond the bound", b.load("k").await, new)?;
+    let opened = b.cache.coherence_stats().subscriptions;
+    // It is given up for lost; what replaces it can be heard as soon as messages come through.
+    until("the end of the subscription", async || {
+        a.change("other").await;
+        sleep(BOUND / 8).await;
+        b.stage.calls(Step::Listen) > 1
+    })
+    .await;
+    proxy.pass();
+    until("another subscription", async || b.cache.coherence_stats().subscriptions > opened).await;
+    let heard = b.heard();
+    a.change("other").await;
+    b.hear(heard + 1).await;
+    world.is_clean(&[&a, &b], "k", new).await
+}
+
 /// Waits until freshness is proven again.
 async fn proven(instance: &Instance) -> Outcome {
     let rejoined = Instant::now();
-    crate::harness::until("a poll", async || {
-        instance.cache.coherence_stats().proof_age.unwrap() < rejoined.elapsed()
-    })
-    .await;
+    until("a poll", async || instance.cache.coherence_stats().proof_age.unwrap() < rejoined.elapsed()).await;
     Ok(())
 }

@@ -100,8 +100,7 @@ scenario!(the_second_half_of_a_put_lands_after_another {
 async fn the_second_half_of_a_put_lands_after_another(_: Kind) -> Outcome {
     let fleet = Fleet::new().await;
     let Fleet { proxy, a, b, .. } = &fleet;
-    let (mut fill, mut replace) =
-        (a.stage.hold(Step::Fill, When::Before), a.stage.hold(Step::Replace, When::Before));
+    let (mut fill, mut replace) = (a.stage.hold(Step::Fill, When::Before), a.stage.hold(Step::Replace, When::Before));
     let old = a.database.write("k");
     let cache = a.cache.clone();
     let put = tokio::spawn(async move { cache.update_cache("k", value(old), None).await });

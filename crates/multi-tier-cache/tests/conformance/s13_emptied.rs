@@ -10,10 +10,7 @@ use crate::harness::{Outcome, eventually, fresh, holds, until};
 use crate::instance::Setup;
 use crate::world::{Kind, Store, World};
 
-scenario!(everything_is_lost_with_a_message {
-    redis: Redis,
-    memory: Memory,
-});
+scenario!(everything_is_lost_with_a_message { redis: Redis, memory: Memory });
 
 /// The epoch is another one: who missed a message forgets what it has. No switch.
 async fn everything_is_lost_with_a_message(kind: Kind) -> Outcome {

@@ -239,3 +239,32 @@ async fn a_fork_behind_a_trimmed_log(kind: Kind) -> Outcome {
     reconnected(&[&a, &b]).await;
     recovers(&world, &[&a, &b], new).await
 }
+
+scenario!(a_delete_whose_answer_comes_after_the_failover_was_noticed {
+    redis: Redis ignored "I9: a delete that is acknowledged after its author has replayed its journal in the new epoch is noted \
+        too late to be replayed",
+    memory: Memory ignored "I9: as above",
+});
+
+/// It took effect at the old master; the answer is read when the new epoch has begun.
+async fn a_delete_whose_answer_comes_after_the_failover_was_noticed(kind: Kind) -> Outcome {
+    let world = World::replicated(kind);
+    let (a, b) = (world.join().await, world.join().await);
+    b.load("k").await;
+    world.detach_replica();
+    b.stage.lose_messages(true);
+    let mut answer = a.stage.hold(Step::Revoke, When::After);
+    let new = a.database.write("k");
+    let cache = a.cache.clone();
+    let delete = tokio::spawn(async move { cache.invalidate("k").await });
+    answer.reached().await;
+    a.hear(1).await;
+    world.fail_over();
+    reconnected(&[&a, &b]).await;
+    answer.release();
+    if crate::common::ended(delete).await.is_err() {
+        // An error is honest, if it is made up for.
+        until("what was owed", async || a.cache.coherence_stats().pending_invalidations == 0).await;
+    }
+    recovers(&world, &[&a, &b], new).await
+}

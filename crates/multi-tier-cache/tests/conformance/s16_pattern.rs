@@ -86,8 +86,7 @@ async fn a_put_is_under_way_when_its_pattern_is_removed(kind: Kind) -> Outcome {
     let mut filling = a.stage.hold(Step::Fill, When::Before);
     let old = a.database.write("user:1");
     let cache = a.cache.clone();
-    let put =
-        tokio::spawn(async move { cache.update_cache("user:1", crate::instance::value(old), None).await });
+    let put = tokio::spawn(async move { cache.update_cache("user:1", crate::instance::value(old), None).await });
     filling.reached().await;
     let new = remove_all(&b, "user:1").await;
     filling.release();

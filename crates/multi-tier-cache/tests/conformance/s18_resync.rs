@@ -46,7 +46,8 @@ async fn messages_while_a_page_is_read(kind: Kind) -> Outcome {
     b.hear(1).await;
     let catching_up = poll_in_background(&b).await;
     // Without gap detection nobody reads the log.
-    if b.stage.calls(Step::ReadLog) > 0 || !crate::harness::is_off(multi_tier_cache::testing::Protection::GapDetection) {
+    if b.stage.calls(Step::ReadLog) > 0 || !crate::harness::is_off(multi_tier_cache::testing::Protection::GapDetection)
+    {
         page.reached().await;
     }
     for key in ["three", "four", "five"] {

@@ -91,17 +91,21 @@ impl World {
     pub(crate) async fn build(&self, setup: Setup, stage: &Stage) -> Instance {
         let tier = Tier::around(self.backend(&setup));
         let every = |level| TierConfig::new(level).with_promotion_frequency(1);
+        let first = Arc::new(DashMapCache::new());
         let mut builder = CacheSystemBuilder::new()
-            .with_tier(Arc::new(DashMapCache::new()), TierConfig::as_l1())
-            .with_tier(Arc::clone(&tier) as _, every(2))
+            .with_tier(Arc::clone(&first) as _, TierConfig::as_l1())
+            .with_tier(Arc::clone(&tier) as _, every(3))
             .with_coherence(setup.coherence)
             .with_stage(stage);
         if let Some(l3) = setup.l3 {
-            builder = builder.with_tier(l3, every(3));
+            builder = builder.with_tier(l3, every(4));
+        }
+        if let Some(disk) = setup.disk {
+            builder = builder.with_tier(disk, every(2));
         }
         let system = builder.build().await.unwrap();
-        let (cache, database) = (Arc::clone(&system.cache_manager), self.database.clone());
-        Instance { cache, stage: stage.clone(), tier, database, system }
+        let (cache, database) = (system.cache_manager, self.database.clone());
+        Instance { cache, stage: stage.clone(), tier, database, first }
     }
 
     fn backend(&self, setup: &Setup) -> Arc<dyn L2CacheBackend> {
@@ -127,7 +131,11 @@ impl World {
         match &self.store {
             Store::Redis(server) => server,
             Store::Replicated { master, replica, failed_over, .. } => {
-                if *failed_over.lock() { replica } else { master }
+                if *failed_over.lock() {
+                    replica
+                } else {
+                    master
+                }
             }
             Store::Memory { .. } => panic!("there is no server"),
         }
