@@ -6,7 +6,7 @@ mod hub;
 mod stage;
 
 pub use clock::ManualClock;
-pub use hub::Pump;
+pub use hub::{Pump, Replica};
 pub use stage::{Held, Stage, Step, When};
 
 pub use crate::coordinator::memory::Hub;
