@@ -142,10 +142,14 @@ impl Bus {
         }
         let logged = self.log.revoke(whole).await?;
         announced.position = Some(logged.at);
-        self.progress.lock().acknowledge(logged.at);
+
         announced.fence = announced.fence.or(Some(logged));
         self.counts.sent.one();
+        // Noted first: who finds out that it was lost finds it in the journal.
         self.journal.lock().note(change, self.clock.now());
+        if self.progress.lock().acknowledge(logged.at) {
+            self.signals.attention.notify_one();
+        }
         Ok(announced)
     }
 
@@ -337,8 +341,9 @@ impl Bus {
             }
             _ => {}
         }
+        let lost = progress.take_adrift(polled == Polled::Joined);
         self.prove(progress);
-        if polled == Polled::NewEpoch {
+        if lost || polled == Polled::NewEpoch {
             self.replay();
         }
         polled
@@ -388,13 +393,10 @@ impl Bus {
     fn start_over(&self, mut progress: MutexGuard<'_, Progress>, tail: Tail, question: Question) -> Page {
         self.counts.flushes.one();
         self.forget_everything();
-        let lost = progress.awaits_own();
         progress.restart(tail.at, question);
         self.prove(progress);
-        if lost {
-            // Nobody can tell whether they are in the part of the log that is gone.
-            self.replay();
-        }
+        // Nobody can tell whether own invalidations are in the part of the log that is gone.
+        self.replay();
         Page::Trimmed
     }
 
