@@ -1,5 +1,6 @@
 //! Memcached, as one server or several.
 
+use std::any::Any;
 use std::env;
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
-use memcache::exp::Delete;
 
 use crate::backends::memcached::address;
 use crate::backends::memcached::item::{ServerKey, ServerTtl};
@@ -87,6 +87,10 @@ impl MemcachedCache {
         asked.map_err(|error| CacheError::InternalError(error.to_string()))?
     }
 
+    pub(crate) fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
     async fn read(&self, key: &str) -> CacheResult<Option<(Bytes, Option<Duration>)>> {
         let key = ServerKey::of(key);
         let get = key.get();
@@ -105,7 +109,7 @@ impl MemcachedCache {
 
     async fn delete(&self, key: &str) -> CacheResult<()> {
         let key = ServerKey::of(key);
-        let delete = Delete::new(key.name());
+        let delete = key.delete();
         let link = self.servers.of(key.name())?;
         link.exchange("remove", |client| async move { client.run(delete).await }).await?;
         Ok(())
@@ -192,15 +196,23 @@ impl CacheBackend for MemcachedCache {
         Box::pin(async move {
             for chunk in keys.chunks(defaults::KEY_CHUNK) {
                 let keys = chunk.iter().map(|key| ServerKey::of(key));
-                let deletes = keys.map(|key| (self.servers.place(key.name()), Delete::new(key.name()))).collect();
+                let deletes = keys.map(|key| (self.servers.place(key.name()), key.delete())).collect();
                 self.servers.batch("remove_many", deletes).await?;
             }
             Ok(())
         })
     }
 
+    fn concrete(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self)
+    }
+
     fn capabilities(&self) -> Capabilities {
-        Capabilities::TTL.and(Capabilities::BATCH).and(Capabilities::SHARED).and(Capabilities::BUDGETED)
+        Capabilities::TTL
+            .and(Capabilities::BATCH)
+            .and(Capabilities::CONDITIONAL_FILL)
+            .and(Capabilities::SHARED)
+            .and(Capabilities::BUDGETED)
     }
 }
 
