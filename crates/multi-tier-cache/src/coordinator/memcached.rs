@@ -65,7 +65,7 @@ impl MemcachedCoordinator {
             Item::Absent => Ok(Acquired::Busy(Duration::ZERO)),
             // Memcached has one place for both: the value that is of no use gives way to the lease.
             Item::Value(..) | Item::Unreadable => {
-                let taken = self.change("acquire", &key, lease.compare_cas(cas?).into()).await?;
+                let taken = self.change("acquire", &key, if_unchanged(lease.into(), cas?)).await?;
                 let taken = taken == MutationStatus::Applied;
                 Ok(if taken { Acquired::Granted(granted) } else { Acquired::Busy(Duration::ZERO) })
             }
@@ -78,11 +78,8 @@ impl MemcachedCoordinator {
         }
         let (key, value) = (ServerKey::of(fill.key), tagged::plain(fill.value));
         let ttl = ServerTtl::of(fill.ttl);
-        let request = |cas| match ttl {
-            Some(ttl) => key.set(&value, ttl).compare_cas(cas).into(),
-            None => key.delete().compare_cas(cas).into(),
-        };
-        let done = self.under_lease("set", &key, fill.grant.token, request).await?;
+        let store = || ttl.map_or_else(|| key.delete().into(), |ttl| key.set(&value, ttl).into());
+        let done = self.under_lease("set", &key, fill.grant.token, store).await?;
         Ok(done && ttl.is_some())
     }
 
@@ -92,7 +89,7 @@ impl MemcachedCoordinator {
         operation: &'static str,
         key: &ServerKey<'_>,
         token: Token,
-        change: impl Fn(u64) -> Op,
+        change: impl Fn() -> Op,
     ) -> CacheResult<bool> {
         for _ in 0..ATTEMPTS {
             let looked = self.exchange(operation, key, [key.get_with_cas().into()]).await?;
@@ -101,7 +98,7 @@ impl MemcachedCoordinator {
             if !matches!(key.item(there), Item::Lease(holder, _) if holder == token.0) {
                 return Ok(false);
             }
-            match self.change(operation, key, change(cas?)).await? {
+            match self.change(operation, key, if_unchanged(change(), cas?)).await? {
                 MutationStatus::Applied => return Ok(true),
                 MutationStatus::CasMismatch => {}
                 _ => return Ok(false),
@@ -110,7 +107,6 @@ impl MemcachedCoordinator {
         Ok(false)
     }
 
-    /// Tombstones first: who gets a lease after the removal has to see them. A key's are on one server.
     async fn remove(&self, keys: &[Arc<str>], tombstone: Duration) -> CacheResult<()> {
         let mut outcome = Ok(());
         for chunk in keys.chunks(defaults::KEY_CHUNK) {
@@ -118,8 +114,7 @@ impl MemcachedCoordinator {
             for key in chunk {
                 let key = ServerKey::of(key);
                 let place = self.0.servers().place(key.name());
-                requests.extend(closing(&key, tombstone).map(|closing| (place, closing)));
-                requests.push((place, key.delete().into()));
+                requests.extend(closing(&key, tombstone, key.delete().into()).map(|request| (place, request)));
             }
             // A server that is away does not keep the others from removing theirs.
             outcome = outcome.and(self.0.servers().batch("invalidate", requests).await.map(drop));
@@ -131,10 +126,8 @@ impl MemcachedCoordinator {
     async fn prepare(&self, key: &str, token: Token, asked: &Revocation<'_>) -> CacheResult<()> {
         let key = ServerKey::of(key);
         let place = self.0.servers().place(key.name());
-        let lease = key.set_lease(token.0, asked.lease).into();
-        let requests = closing(&key, asked.tombstone).into_iter().chain([lease]);
-        let requests = requests.map(|request| (place, request)).collect();
-        self.0.servers().batch("invalidate", requests).await.map(drop)
+        let requests = closing(&key, asked.tombstone, key.set_lease(token.0, asked.lease).into());
+        self.0.servers().batch("invalidate", requests.map(|request| (place, request)).collect()).await.map(drop)
     }
 
     async fn carry_out(&self, asked: Revocation<'_>) -> CacheResult<Revoked> {
@@ -178,8 +171,20 @@ impl MemcachedCoordinator {
     }
 }
 
-fn closing(key: &ServerKey<'_>, tombstone: Duration) -> Option<Op> {
-    (!tombstone.is_zero()).then(|| key.set_tombstone(tombstone).into())
+/// The tombstone, if there is to be one, and then what ends the lease: who gets one afterwards has to see it. Both are
+/// on the value's server.
+fn closing(key: &ServerKey<'_>, tombstone: Duration, end: Op) -> impl Iterator<Item = Op> + use<> {
+    let tombstone = (!tombstone.is_zero()).then(|| key.set_tombstone(tombstone).into());
+    tombstone.into_iter().chain([end])
+}
+
+/// A change that is made only if the item is still the one with this CAS.
+fn if_unchanged(change: Op, cas: u64) -> Op {
+    match change {
+        Op::Set(set) => set.compare_cas(cas).into(),
+        Op::Delete(delete) => delete.compare_cas(cas).into(),
+        other => other,
+    }
 }
 
 /// The CAS of what was read. Without one (`memcached -C`) every change would be made.
@@ -222,16 +227,14 @@ impl Coordinator for MemcachedCoordinator {
     fn renew<'a>(&'a self, key: &'a str, token: Token, lease: Duration) -> BoxFuture<'a, CacheResult<bool>> {
         Box::pin(async move {
             let key = ServerKey::of(key);
-            let again = |cas| key.set_lease(token.0, lease).compare_cas(cas).into();
-            self.under_lease("renew", &key, token, again).await
+            self.under_lease("renew", &key, token, || key.set_lease(token.0, lease).into()).await
         })
     }
 
     fn release<'a>(&'a self, key: &'a str, token: Token) -> BoxFuture<'a, CacheResult<()>> {
         Box::pin(async move {
             let key = ServerKey::of(key);
-            let end = |cas| key.delete().compare_cas(cas).into();
-            self.under_lease("release", &key, token, end).await.map(drop)
+            self.under_lease("release", &key, token, || key.delete().into()).await.map(drop)
         })
     }
 

@@ -161,52 +161,52 @@ async fn a_late_fill_changes_nothing_whatever_happened_to_its_key() {
     }
 }
 
-/// Between the look at the lease and the change under it, too.
+/// The lease was still there when it was looked at, and is not when the change arrives.
 #[tokio::test]
 async fn a_change_between_the_look_and_the_store_is_noticed() {
-    let (_server, on) = subject();
+    let (server, on) = subject();
     let key = ServerKey::of("k");
-    for what in ["removal", "put", "another lease"] {
-        let grant = granted(&on, ask("k")).await;
-        let [OpResult::Get(there)] = on.exchange("set", &key, [key.get_with_cas().into()]).await.unwrap() else {
-            panic!()
-        };
-        let expected = match what {
-            "removal" => {
-                remove(&on, &["k"]).await;
-                MutationStatus::NotFound
-            }
-            "put" => {
-                on.replace("k", Bytes::from_static(b"put"), TTL).await.unwrap();
-                MutationStatus::CasMismatch
-            }
-            _ => {
-                remove(&on, &["k"]).await;
-                granted(&on, ask("k")).await;
-                MutationStatus::CasMismatch
-            }
-        };
-        let late = key.set(b"late", ServerTtl::of(TTL).unwrap()).compare_cas(cas(&there).unwrap());
-        assert_eq!(on.change("set", &key, late.into()).await.unwrap(), expected, "{what}");
-        assert!(!on.fill(fill("k", grant)).await.unwrap());
-        remove(&on, &["k"]).await;
+    let put = "ms k 3 T100\r\nput";
+    for (meanwhile, left) in [("md k", None), (put, Some("put")), ("md k\r\nms k 3 T100\r\nput", Some("put"))] {
+        let store = key.set(b"late", ServerTtl::of(TTL).unwrap());
+        for change in [Op::from(store), key.set_lease(1, LEASE).into(), key.delete().into()] {
+            let grant = granted(&on, ask("k")).await;
+            let overtaken = || {
+                raw(&server, meanwhile);
+                change.clone()
+            };
+            assert!(!on.under_lease("set", &key, grant.token, overtaken).await.unwrap(), "{meanwhile}");
+            assert_eq!(on.0.try_get("k").await.unwrap().as_deref(), left.map(str::as_bytes), "{meanwhile}");
+            remove(&on, &["k"]).await;
+        }
     }
 }
 
 /// A renewal that its load no longer waited for came between the two requests of the fill.
 #[tokio::test]
 async fn a_fill_survives_a_renewal_on_its_way() {
-    let (_server, on) = subject();
+    let (server, on) = subject();
     let grant = granted(&on, ask("k")).await;
     let key = ServerKey::of("k");
     let renewed = std::cell::Cell::new(false);
-    let change = |cas: u64| -> Op {
-        // The first attempt finds the lease renewed since it looked.
-        let stale = !renewed.replace(true);
-        key.set(b"loaded", ServerTtl::of(TTL).unwrap()).compare_cas(if stale { cas + 1_000 } else { cas }).into()
+    let overtaken = || {
+        if !renewed.replace(true) {
+            // The same lease with another CAS: nothing was appended to it.
+            assert_eq!(raw(&server, "ms k 0 MA\r\n"), "HD\r");
+        }
+        key.set(b"loaded", ServerTtl::of(TTL).unwrap()).into()
     };
-    assert!(on.under_lease("set", &key, grant.token, change).await.unwrap());
+    assert!(on.under_lease("set", &key, grant.token, overtaken).await.unwrap());
     assert_holds(&on, "k", "loaded").await;
+}
+
+#[test]
+fn a_tombstone_comes_before_what_ends_the_lease() {
+    let key = ServerKey::of("k");
+    let removal: Vec<_> = closing(&key, LEASE, key.delete().into()).collect();
+    assert!(matches!(&removal[..], [Op::Set(_), Op::Delete(_)]), "{removal:?}");
+    let alone: Vec<_> = closing(&key, Duration::ZERO, key.delete().into()).collect();
+    assert!(matches!(&alone[..], [Op::Delete(_)]), "{alone:?}");
 }
 
 #[tokio::test]
