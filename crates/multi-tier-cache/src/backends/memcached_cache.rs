@@ -34,6 +34,10 @@ const URL_DEFAULT: &str = "127.0.0.1:11211";
 /// It can neither remove by pattern nor clear what is ours alone: both are errors. A value above the server's limit
 /// (1 MiB unless configured otherwise) is a `BackendError` that no retry mends.
 ///
+/// As the nearest shared tier it lets one instance load a key at a time, and refuses what was loaded before a removal.
+/// That takes its CAS: started with `-C` it keeps puts, but nothing that was loaded. It keeps no log of invalidations:
+/// what other instances hold in process ends with its TTL.
+///
 /// ```
 /// # fn main() -> multi_tier_cache::CacheResult<()> {
 /// use multi_tier_cache::{CacheBackend, backends::MemcachedCache};

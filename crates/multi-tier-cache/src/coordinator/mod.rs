@@ -2,8 +2,8 @@
 //!
 //! It decides two things for a whole fleet of instances: whether a value that was loaded may still be stored, and in
 //! which order invalidations happened. Everything else (who drops what, who waits for whom) is decided by each
-//! instance from its answers. `PROTOCOL.md` gives keys, scripts and fields; there are two implementations of this
-//! trait with one contract suite: [`memory`] and, in a server, [`redis`].
+//! instance from its answers. `PROTOCOL.md` gives keys, scripts and fields; there are two whole implementations of this
+//! trait with one contract suite, [`memory`] and, in a server, [`redis`], and one that has leases only: `memcached`.
 
 #[cfg(feature = "memcached")]
 pub(crate) mod memcached;
