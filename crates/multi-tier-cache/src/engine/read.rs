@@ -242,6 +242,7 @@ impl Engine {
         match decode(stored) {
             Stored::Plain(bytes) => Ok(Some(Entry::from_bytes(bytes, expires))),
             Stored::Foreign => Ok(None),
+            Stored::Tagged(..) if !shared.keeps_log() => Ok(None),
             Stored::Tagged(tags, bytes) => {
                 if tags.names.iter().any(|tag| shared.remote.owes_tag(tag)) {
                     return Ok(None);
