@@ -48,6 +48,7 @@ pub(crate) enum BusChoice {
     Join(InvalidationConfig),
     /// The bus at another address than the values', unless it is the same.
     #[cfg(feature = "redis")]
+    #[cfg_attr(not(feature = "moka"), expect(dead_code, reason = "asked for by the pair of Moka and Redis only"))]
     JoinAt(String, InvalidationConfig),
 }
 

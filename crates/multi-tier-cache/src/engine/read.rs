@@ -128,10 +128,8 @@ impl Engine {
         let ground = self.ground(key, upper, unreadable, wanted).await;
         let (late, unproven) = (matches!(ground, Ground::Late), matches!(ground, Ground::Unproven));
         let (open, lease) = match ground {
-            Ground::Hit(hit) => {
-                let promote = self.tiers.get(upper - 1).is_some_and(|tier| self.may_promote(tier));
-                return self.found(key, hit, promote, None);
-            }
+            // Another load of the fleet made it just now: this instance would have stored it too.
+            Ground::Hit(hit) => return self.found(key, hit, true, None),
             Ground::Leased(lease) => (lease.is_open_below(), Some(lease)),
             Ground::Bare { open } => (open, None),
             Ground::Unproven => (self.local.horizon().serves_unproven(), None),

@@ -98,11 +98,25 @@ fn without(protections: &[Protection], scenario: impl Fn() -> World) -> Option<B
 }
 
 const SWITCHES: &[Protection] = &[
-    Protection::FillUnderLease, Protection::StampBeforeFill, Protection::TokenPerLoad, Protection::NoLateJoiners,
-    Protection::RevokeAtTheEnd, Protection::RemoveBeforePublish, Protection::AbsenceRefuses, Protection::GapDetection,
-    Protection::Replay, Protection::Fence, Protection::TagCheck, Protection::Tombstone, Protection::TakeBack,
-    Protection::PutUnderLease, Protection::NewerValueStays, Protection::ForkDetection, Protection::AtLeast,
-    Protection::HandOver, Protection::FreshStampAtHandOver,
+    Protection::FillUnderLease,
+    Protection::StampBeforeFill,
+    Protection::TokenPerLoad,
+    Protection::NoLateJoiners,
+    Protection::RevokeAtTheEnd,
+    Protection::RemoveBeforePublish,
+    Protection::AbsenceRefuses,
+    Protection::GapDetection,
+    Protection::Replay,
+    Protection::Fence,
+    Protection::TagCheck,
+    Protection::Tombstone,
+    Protection::TakeBack,
+    Protection::PutUnderLease,
+    Protection::NewerValueStays,
+    Protection::ForkDetection,
+    Protection::AtLeast,
+    Protection::HandOver,
+    Protection::FreshStampAtHandOver,
 ];
 
 #[test]
@@ -116,9 +130,22 @@ fn ablations() {
         println!("=== {p:?}");
         for (name, scenario) in ALL.iter().filter(|(n, _)| n.contains(&only)) {
             let began = Instant::now();
-            let r = std::panic::catch_unwind(|| { let _off = p.without(); explore(Bound::None, cap, || { let mut w = scenario(); if *p == Protection::RemoveBeforePublish { w.let_nothing_commute(); } w }) });
-            if r.is_err() { println!("  {p:?}: {name}: CAP"); }
-            if let Ok(Err(b)) = r { println!("  {p:?}: {name}: {} after {} {:?}", b.why, b.explored.schedules, began.elapsed()); }
+            let r = std::panic::catch_unwind(|| {
+                let _off = p.without();
+                explore(Bound::None, cap, || {
+                    let mut w = scenario();
+                    if *p == Protection::RemoveBeforePublish {
+                        w.let_nothing_commute();
+                    }
+                    w
+                })
+            });
+            if r.is_err() {
+                println!("  {p:?}: {name}: CAP");
+            }
+            if let Ok(Err(b)) = r {
+                println!("  {p:?}: {name}: {} after {} {:?}", b.why, b.explored.schedules, began.elapsed());
+            }
         }
     }
 }

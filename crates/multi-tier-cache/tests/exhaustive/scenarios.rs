@@ -393,7 +393,8 @@ pub(crate) fn lost_message() -> World {
 
 /// The log does not keep what was missed.
 pub(crate) fn trimmed_log() -> World {
-    let mut world = World::new(Plan { deaf: [true, false, false], log_length: 1, polls_at_rest: true, ..Plan::default() });
+    let mut world =
+        World::new(Plan { deaf: [true, false, false], log_length: 1, polls_at_rest: true, ..Plan::default() });
     world.before(A, |me| async move {
         me.load(K).await;
         me.load(OTHER).await;

@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use multi_tier_cache::testing::{Hub, ManualClock, Pump, Replica, Stage, Step};
 use multi_tier_cache::{
-    Bytes, CacheBackend, CacheManager, CacheStrategy, CacheSystem, CacheSystemBuilder, CallOptions, Capabilities, CoherenceConfig,
-    InvalidationConfig, Position, TierConfig,
+    Bytes, CacheBackend, CacheManager, CacheStrategy, CacheSystem, CacheSystemBuilder, CallOptions, Capabilities,
+    CoherenceConfig, InvalidationConfig, Position, TierConfig,
 };
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
@@ -198,7 +198,18 @@ impl World {
         });
         let history = Mutex::new(History::default());
         let messages = Mutex::default();
-        let shared = Shared { plan, hub, clock, below, instances, history, messages, overheard, runtime, replica: Mutex::default() };
+        let shared = Shared {
+            plan,
+            hub,
+            clock,
+            below,
+            instances,
+            history,
+            messages,
+            overheard,
+            runtime,
+            replica: Mutex::default(),
+        };
         let mut world = Self {
             shared: Arc::new(shared),
             actors: Vec::new(),
@@ -275,7 +286,9 @@ fn capable_of(what: Capabilities) -> Capabilities {
 impl Instance {
     fn new(number: usize, plan: &Plan, hub: &Hub, clock: &ManualClock, below: Option<&Arc<Shelves>>) -> Self {
         let stage = Stage::new();
-        let rules = |tier: TierConfig| if plan.promotes { tier.with_promotion_frequency(1) } else { tier.with_promotion(false) };
+        let rules = |tier: TierConfig| {
+            if plan.promotes { tier.with_promotion_frequency(1) } else { tier.with_promotion(false) }
+        };
         let wait = if plan.waits { Duration::from_secs(3_600) } else { Duration::ZERO };
         let private = plan.private.then(|| Shelves::new(capable_of(Capabilities::NONE), home(number)));
         let mut builder = CacheSystemBuilder::new()
@@ -406,9 +419,7 @@ impl World {
             Part::Verbs(verbs) => {
                 verbs.program.is_some() && verbs.woken.0.load(Ordering::SeqCst) && (waiting || !verbs.waits)
             }
-            Part::Bus(instance) => {
-                !self.shared.plan.deaf[*instance] && self.shared.instances[*instance].has_message()
-            }
+            Part::Bus(instance) => !self.shared.plan.deaf[*instance] && self.shared.instances[*instance].has_message(),
             Part::Background => self.shared.is_busy_in_background() && (waiting || self.idle < BACKGROUND_STEPS),
         }
     }
