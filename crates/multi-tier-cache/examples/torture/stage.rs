@@ -97,6 +97,8 @@ impl Stage {
         match event.hazard {
             Hazard::RestartEmpty => {
                 self.master.restart()?;
+                // It may have been a replica before, and begins as one then.
+                self.master.promote()?;
                 board.loss_ends()?;
             }
             Hazard::LossyFailover => self.fail_over(board)?,
@@ -130,7 +132,9 @@ impl Stage {
         self.replica.promote()?;
         self.warm_ways.iter().for_each(|way| way.retarget(self.replica.port()));
         self.master.kill()?;
-        self.warm_ways.iter().for_each(|way| drop(way.reset()));
+        self.warm_ways.iter().for_each(|way| {
+            way.reset();
+        });
         board.loss_ends()?;
         let (link, replica) = replica_of(&self.replica)?;
         self.link = link;

@@ -176,7 +176,7 @@ impl Run<'_> {
         for violation in self.fleet.violations.iter().skip(self.told).take(20_usize.saturating_sub(self.told)) {
             eprintln!("VIOLATION {:?}: {}", violation.kind, violation.text);
             for (at, act, event) in &self.happened {
-                if *at + 5 * second >= violation.from && *at <= violation.until {
+                if *at + 3 * second >= violation.from && *at <= violation.until + second {
                     let act = if matches!(act, Act::Begin) { "begins" } else { "ends" };
                     let at = Duration::from_nanos(*at);
                     eprintln!("    {at:?}: {:?} {act}, instance {}", event.hazard, event.instance);

@@ -165,7 +165,7 @@ impl Worker {
             }
             if began.elapsed() > HANG {
                 let text = format!("no rest: {owed} removals owed, {stats:?}");
-                self.violation(Kind::Hang, text, (0, now()));
+                self.violation(Kind::Hang, text, (now(), now()));
                 return;
             }
             sleep(Duration::from_millis(50)).await;

@@ -135,7 +135,7 @@ impl Worker {
                 self.write(&Write { verb: Verb::Remove, keys: vec![key], tag: None }, HANG).await?;
                 if began.elapsed() > HANG {
                     let text = format!("{} cannot be removed although all is well", self.keys.name(key));
-                    self.violation(Kind::Hang, text, (0, now()));
+                    self.violation(Kind::Hang, text, (now(), now()));
                     return Ok(());
                 }
                 sleep(Duration::from_millis(20)).await;
