@@ -14,10 +14,14 @@ pub(crate) enum Hazard {
     FlushAll,
     /// A replica takes over that had not been told everything.
     LossyFailover,
-    /// An instance's connections are silent, the way to the server, from it, or both.
+    /// An instance's connections swallow what is sent the way to the server, from it, or both, and then break.
     BlackholeToServer,
     BlackholeToClient,
     Blackhole,
+    /// They keep it for a while, and what was given up long ago arrives.
+    HoldToServer,
+    HoldToClient,
+    Hold,
     Delay,
     /// An instance's connections break in the middle of an answer.
     CutAfter,
@@ -27,8 +31,8 @@ pub(crate) enum Hazard {
     WorkerStopped,
     /// An instance's way to the tier below is slow.
     ColdDelay,
-    /// It is silent.
-    ColdBlackhole,
+    /// It is silent, and then everything arrives.
+    ColdHold,
     ResetSubscription,
     /// An instance hears no messages.
     DeafSubscription,
@@ -50,16 +54,19 @@ const GENTLE: [Hazard; 6] = [
     Hazard::TagTokensEvicted,
     Hazard::ScriptFlush,
 ];
-const ROUGH: [Hazard; 9] = [
+const ROUGH: [Hazard; 12] = [
     Hazard::BlackholeToServer,
     Hazard::BlackholeToClient,
     Hazard::Blackhole,
+    Hazard::HoldToServer,
+    Hazard::HoldToClient,
+    Hazard::Hold,
     Hazard::Delay,
     Hazard::CutAfter,
     Hazard::ServerStopped,
     Hazard::WorkerStopped,
     Hazard::ColdDelay,
-    Hazard::ColdBlackhole,
+    Hazard::ColdHold,
 ];
 
 const QUIET_BEFORE: u64 = 700;
@@ -113,7 +120,7 @@ fn first_round(random: &mut Rng, instances: usize) -> Vec<Block> {
     for (hazard, within) in losses.into_iter().zip(gentle.chunks(GENTLE.len() / LOSSES.len())) {
         blocks.push(loss(random, hazard, within, instances));
     }
-    for hazards in rough_ones.chunks(3) {
+    for hazards in rough_ones.chunks(4) {
         blocks.push(rough(random, hazards, instances));
     }
     random.shuffle(&mut blocks);
@@ -167,12 +174,13 @@ fn duration(random: &mut Rng, hazard: Hazard) -> u64 {
         Hazard::RestartEmpty => random.u64(50..600),
         Hazard::LossyFailover => random.u64(200..900),
         Hazard::BlackholeToServer | Hazard::BlackholeToClient | Hazard::Blackhole => random.u64(500..3_000),
+        Hazard::HoldToServer | Hazard::HoldToClient | Hazard::Hold => random.u64(300..3_000),
         Hazard::Delay => random.u64(500..2_000),
         Hazard::CutAfter => random.u64(200..800),
         Hazard::ServerStopped => random.u64(200..2_800),
         Hazard::WorkerStopped => random.u64(500..3_000),
         Hazard::ColdDelay => random.u64(1_000..2_500),
-        Hazard::ColdBlackhole => random.u64(300..1_500),
+        Hazard::ColdHold => random.u64(300..1_500),
         Hazard::ResetSubscription => 600,
         Hazard::DeafSubscription => random.u64(600..2_000),
         Hazard::TrimmedLog => random.u64(700..1_500),

@@ -67,12 +67,15 @@ impl Stage {
             Hazard::BlackholeToServer => warm.blackhole(Direction::ToServer),
             Hazard::BlackholeToClient => warm.blackhole(Direction::ToClient),
             Hazard::Blackhole => warm.blackhole(Direction::Both),
+            Hazard::HoldToServer => warm.hold(Direction::ToServer),
+            Hazard::HoldToClient => warm.hold(Direction::ToClient),
+            Hazard::Hold => warm.hold(Direction::Both),
             Hazard::Delay => warm.delay(Direction::Both, Duration::from_millis(5 + amount / 2)),
             Hazard::CutAfter => warm.cut_after(usize::try_from(amount * 10).unwrap_or(0)),
             Hazard::ServerStopped => self.master.pause()?,
             Hazard::WorkerStopped => fleet.pause(event.instance)?,
             Hazard::ColdDelay => cold.delay(Direction::Both, Duration::from_millis(50 + amount)),
-            Hazard::ColdBlackhole => cold.blackhole(Direction::Both),
+            Hazard::ColdHold => cold.hold(Direction::Both),
             Hazard::DeafSubscription | Hazard::TrimmedLog => warm.blackhole_subscriptions(),
             Hazard::ScriptFlush => self.run(&["SCRIPT", "FLUSH"])?,
             Hazard::ResetSubscription | Hazard::LeasesEvicted | Hazard::TagTokensEvicted => self.again(event)?,
@@ -104,18 +107,17 @@ impl Stage {
             Hazard::LossyFailover => self.fail_over(board)?,
             Hazard::ServerStopped => self.master.resume()?,
             Hazard::WorkerStopped => fleet.resume(event.instance)?,
-            Hazard::ColdDelay | Hazard::ColdBlackhole => self.cold_way(event.instance).pass(),
+            Hazard::ColdDelay | Hazard::ColdHold => self.cold_way(event.instance).pass(),
             Hazard::TrimmedLog => {
                 self.run(&["EVAL", TRIM, "0", LOGS])?;
                 self.warm(event.instance).pass();
             }
             Hazard::BlackholeToServer | Hazard::BlackholeToClient | Hazard::Blackhole => {
+                // No connection goes on without some of its bytes.
+                self.warm(event.instance).reset();
                 self.warm(event.instance).pass();
-                // Some partitions end with the connections, some without.
-                if event.at % 2 == 0 {
-                    self.warm(event.instance).reset();
-                }
             }
+            Hazard::HoldToServer | Hazard::HoldToClient | Hazard::Hold => self.warm(event.instance).pass(),
             Hazard::Delay | Hazard::CutAfter | Hazard::DeafSubscription => self.warm(event.instance).pass(),
             Hazard::FlushAll
             | Hazard::ScriptFlush
