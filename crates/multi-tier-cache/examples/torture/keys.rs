@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use fastrand::Rng;
+use multi_tier_cache::CallOptions;
 
 /// What the cache puts before every key in the shared tiers.
 pub(crate) const PREFIX: &str = "torture:";
@@ -53,6 +54,15 @@ impl Keys {
 
     pub(crate) fn name(self, key: usize) -> String {
         format!("{}-k{key:04}", self.tag(key))
+    }
+
+    /// Every second key's values have its tag. Those of the others survive a new epoch of the log.
+    pub(crate) fn is_tagged(self, key: usize) -> bool {
+        key / self.owners % 2 == 0
+    }
+
+    pub(crate) fn options(self, key: usize) -> CallOptions {
+        CallOptions::default().with_tags(self.is_tagged(key).then(|| self.tag(key)))
     }
 
     pub(crate) fn tag(self, key: usize) -> String {

@@ -19,8 +19,13 @@
 //! the faults have ended and all is quiet; or, in runs of at least 30 s, if a protection was not needed once. For 4 s
 //! after a server forgot what it had acknowledged (killed and empty, flushed, or failed over to a replica that lagged),
 //! reads that miss something acknowledged before are counted apart: the time to detect and replay.
+//!
+//! `--instances 4`, `--keys 50` and `--json` are there too; `--only CutAfter` plans nothing but that hazard. With the
+//! feature `test-util`, `--without Fence` switches a protection of the library off, which must be found.
 #![cfg_attr(not(unix), allow(unused, reason = "processes are stopped and continued by signals"))]
 
+#[cfg(unix)]
+mod ablation;
 #[cfg(unix)]
 mod board;
 #[cfg(unix)]

@@ -53,6 +53,8 @@ fn wanted(arguments: Vec<String>) -> Result<Wanted> {
         keys: 50,
         kill_subscriptions_every: None,
         json: false,
+        only: None,
+        without: Vec::new(),
     };
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
@@ -60,7 +62,18 @@ fn wanted(arguments: Vec<String>) -> Result<Wanted> {
             wanted.json = true;
             continue;
         }
-        let number = arguments.next().with_context(|| format!("{argument} needs a number"))?;
+        let number = arguments.next().with_context(|| format!("{argument} needs a value"))?;
+        match argument.as_str() {
+            "--only" => {
+                wanted.only = Some(number);
+                continue;
+            }
+            "--without" => {
+                wanted.without.push(number);
+                continue;
+            }
+            _ => {}
+        }
         let number: u64 = number.parse().with_context(|| format!("{argument} {number}"))?;
         match argument.as_str() {
             "--seconds" => wanted.seconds = number,
@@ -94,7 +107,7 @@ fn watch_signals(interrupted: Arc<AtomicBool>) -> Result<()> {
 
 fn unneeded(wanted: &Wanted, outcome: &Outcome) -> Vec<&'static str> {
     let zero = |name: &&str| outcome.sum.hazards.get(*name).is_none_or(|count| *count == 0);
-    if wanted.seconds < COMPLETE { Vec::new() } else { NEEDED.into_iter().filter(zero).collect() }
+    if wanted.seconds < COMPLETE || wanted.only.is_some() { Vec::new() } else { NEEDED.into_iter().filter(zero).collect() }
 }
 
 fn of_kind(outcome: &Outcome, kind: Kind) -> usize {

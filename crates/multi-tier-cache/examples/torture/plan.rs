@@ -110,6 +110,21 @@ pub(crate) fn plan(random: &mut Rng, instances: usize, length: Duration) -> Vec<
     events
 }
 
+/// The same with one hazard alone, if there is one of this name.
+pub(crate) fn plan_only(name: &str, random: &mut Rng, instances: usize, length: Duration) -> Option<Vec<Event>> {
+    let all = LOSSES.into_iter().chain(GENTLE).chain(ROUGH);
+    let hazard = all.into_iter().find(|hazard| format!("{hazard:?}") == name)?;
+    let end = u64::try_from(length.as_millis()).unwrap_or(u64::MAX).saturating_sub(500);
+    let (mut events, mut at, mut before) = (Vec::new(), 1_000, 0);
+    while at > before {
+        let lost = LOSSES.contains(&hazard);
+        let block = if lost { loss(random, hazard, &[], instances) } else { rough(random, &[hazard], instances) };
+        before = at;
+        at = append(&mut events, block, at, end);
+    }
+    Some(events)
+}
+
 /// Every hazard once.
 fn first_round(random: &mut Rng, instances: usize) -> Vec<Block> {
     let (mut losses, mut gentle, mut rough_ones) = (LOSSES, GENTLE, ROUGH);

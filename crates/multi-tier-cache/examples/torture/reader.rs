@@ -72,7 +72,7 @@ impl Worker {
 
     async fn read(&self, key: usize, how: How, at_least: bool, random: &mut Rng) -> Result<()> {
         let position = if at_least { self.board.position(key)? } else { None };
-        let options = CallOptions::default().with_tags([self.keys.tag(key)]).at_least(position.map(|(_, at)| at));
+        let options = self.keys.options(key).at_least(position.map(|(_, at)| at));
         let (acknowledged, unproven) = (self.board.acknowledged(key)?, self.unproven());
         let began = now();
         let at_least = position.map(|(version, _)| version);

@@ -18,6 +18,8 @@ pub(crate) struct Part {
     pub(crate) warm: String,
     /// Where the tier below it is.
     pub(crate) cold: String,
+    /// Protections that are switched off.
+    pub(crate) without: Vec<String>,
     /// When the whole thing began.
     pub(crate) origin: u64,
 }

@@ -51,7 +51,7 @@ pub(crate) fn look(server: &RedisServer, coordinator: &RedisServer, keys: Keys, 
     Ok(found)
 }
 
-/// Every value of this program has one tag.
+/// A value of this program has one tag or none.
 fn is_revoked(stored: &[u8], epoch: Option<&str>, token: Option<&str>) -> bool {
     let Some(head) = stored.get(..HEAD).filter(|head| head.starts_with(MAGIC)) else { return false };
     let number = |from: usize| head.iter().skip(from).take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));

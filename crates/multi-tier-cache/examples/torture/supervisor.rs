@@ -12,7 +12,7 @@ use multi_tier_cache::Arc;
 use crate::board::{Board, now};
 use crate::fleet::Fleet;
 use crate::keys::Keys;
-use crate::plan::{Event, Hazard, plan};
+use crate::plan::{Event, Hazard, plan, plan_only};
 use crate::report::{Kind, Order, Part, Report, Violation};
 use crate::rest::look;
 use crate::stage::Stage;
@@ -26,6 +26,8 @@ pub(crate) struct Wanted {
     pub(crate) keys: usize,
     pub(crate) kill_subscriptions_every: Option<Duration>,
     pub(crate) json: bool,
+    pub(crate) only: Option<String>,
+    pub(crate) without: Vec<String>,
 }
 
 /// What came of it.
@@ -74,12 +76,17 @@ pub(crate) fn run(wanted: &Wanted, interrupted: &Arc<AtomicBool>) -> Result<Outc
         let (warm, cold) = stage.addresses(id);
         let (workers, keys, board) = (wanted.instances, wanted.keys, path.display().to_string());
         let strict = id % 2 == 0;
-        Part { id, workers, keys, seed: wanted.seed ^ (id as u64 + 1) << 32, strict, board, warm, cold, origin }
+        let (seed, without) = (wanted.seed ^ (id as u64 + 1) << 32, wanted.without.clone());
+        Part { id, workers, keys, seed, strict, board, warm, cold, without, origin }
     };
     let parts: Vec<Part> = (0..wanted.instances).map(part).collect();
     let fleet = Fleet::start(&parts)?;
     let mut run = Run { wanted, fleet, stage, board, happened: Vec::new(), origin: now(), killed: 0, told: 0 };
-    let events = plan(&mut random, wanted.instances, Duration::from_secs(wanted.seconds));
+    let length = Duration::from_secs(wanted.seconds);
+    let events = match &wanted.only {
+        Some(name) => plan_only(name, &mut random, wanted.instances, length).context("no such hazard")?,
+        None => plan(&mut random, wanted.instances, length),
+    };
     run.play(&edges(&events), origin, interrupted)?;
     run.come_to_rest()?;
     run.into_outcome()

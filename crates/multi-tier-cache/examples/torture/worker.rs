@@ -21,6 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::ablation::switch_off;
 use crate::board::{Board, now};
 use crate::colder::Colder;
 use crate::keys::{Keys, PREFIX};
@@ -58,6 +59,7 @@ pub(crate) fn work(part: Part) -> Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     silence_loaders();
+    switch_off(&part.without)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let worker = Arc::new(Worker::new(part).await?);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fastrand::Rng;
-use multi_tier_cache::{Arc, CacheResult, CallOptions, Position};
+use multi_tier_cache::{Arc, CacheResult, Position};
 use tokio::time::{sleep, timeout};
 
 use crate::board::{Ack, now};
@@ -39,7 +39,7 @@ impl Worker {
 
     fn any_write(&self, random: &mut Rng) -> Write {
         let me = self.part.id;
-        let verb = match random.u32(..1_000) {
+        let mut verb = match random.u32(..1_000) {
             0..380 => Verb::Remove,
             380..760 => Verb::Put,
             760..850 => Verb::RemoveMany,
@@ -57,12 +57,15 @@ impl Worker {
                 random.shuffle(&mut keys);
                 keys.truncate(3);
             }
-            Verb::RemoveTag => {}
+            Verb::RemoveTag => keys.retain(|key| self.keys.is_tagged(*key)),
             Verb::RemovePattern if random.u32(..50) == 0 => (tag, keys) = (None, self.keys.of(me, None)),
             Verb::RemovePattern => {}
             Verb::Clear => (tag, keys) = (None, self.keys.of(me, None)),
         }
-        Write { verb: if tag.is_none() && verb == Verb::RemoveTag { Verb::RemoveMany } else { verb }, keys, tag }
+        if verb == Verb::RemoveTag && tag.is_none() {
+            verb = Verb::RemoveMany;
+        }
+        Write { verb, keys, tag }
     }
 
     async fn write(&self, write: &Write, patience: Duration) -> Result<()> {
@@ -101,8 +104,7 @@ impl Worker {
         let me = self.part.id;
         match (write.verb, versions, names.as_slice()) {
             (Verb::Put, [(key, version)], [name]) => {
-                let options = CallOptions::default().with_tags([self.keys.tag(*key)]);
-                self.cache.put(name, value(*key, *version), &options).await
+                self.cache.put(name, value(*key, *version), &self.keys.options(*key)).await
             }
             (Verb::Remove, _, [name]) => self.cache.remove(name).await,
             (Verb::RemoveTag, ..) => self.cache.remove_tag(&Keys::tag_name(me, write.tag.unwrap_or(0))).await,
