@@ -21,6 +21,8 @@ pub(crate) struct Progress {
     /// Places in the log of this instance's own invalidations that it has not followed yet: another entry there, or a
     /// log that ends before, has lost them.
     acknowledged: BTreeMap<u64, u64>,
+    /// One of them is known to be lost: its answer came after another history was followed.
+    torn: bool,
 }
 
 /// A question where the log stands.
@@ -91,7 +93,7 @@ impl Progress {
     /// An instance whose in-process tiers are empty at `born`.
     pub(crate) fn new(born: Moment) -> Self {
         let (ring, own, acknowledged) = (VecDeque::new(), HashMap::new(), BTreeMap::new());
-        Self { at: None, ring, fresh_as_of: born, own, acknowledged }
+        Self { at: None, ring, fresh_as_of: born, own, acknowledged, torn: false }
     }
 
     pub(crate) fn at(&self) -> Option<Position> {
@@ -115,12 +117,15 @@ impl Progress {
 
     /// An invalidation of this instance was logged at `position`.
     pub(crate) fn acknowledge(&mut self, position: Position) {
-        let ahead = self.at.is_some_and(|at| at.epoch == position.epoch && at.seq < position.seq);
-        if ahead && Protection::ForkDetection.is_on() {
-            self.acknowledged.insert(position.seq, position.nonce);
-            if self.acknowledged.len() > defaults::BUS_RING {
-                self.acknowledged.pop_first();
-            }
+        let Some(at) = self.at.filter(|_| Protection::ForkDetection.is_on()) else { return };
+        if at.epoch != position.epoch || at.seq >= position.seq {
+            let found = at.epoch == position.epoch && self.nonce_at(position.seq).is_none_or(|n| n == position.nonce);
+            self.torn |= !found;
+            return;
+        }
+        self.acknowledged.insert(position.seq, position.nonce);
+        if self.acknowledged.len() > defaults::BUS_RING {
+            self.acknowledged.pop_first();
         }
     }
 
@@ -176,7 +181,7 @@ impl Progress {
         // instance has been at, has lost entries.
         let behind = known.is_some_and(|known| known.epoch == at.epoch && tail.at.seq < known.seq);
         let judged = match self.nonce_at(tail.at.seq) {
-            _ if behind => Polled::Forked,
+            _ if behind || self.torn => Polled::Forked,
             Some(nonce) if nonce != tail.at.nonce => Polled::Forked,
             Some(_) => Polled::Fresh,
             None if tail.at.seq > at.seq => Polled::Behind,
@@ -232,6 +237,7 @@ impl Progress {
         self.at = Some(at);
         self.ring.clear();
         self.acknowledged.clear();
+        self.torn = false;
         self.remember(at);
         self.prove(asked);
     }
@@ -380,6 +386,18 @@ mod tests {
         assert_eq!(progress.read(&Record { at: other, ..record(7) }), Err(Page::Forked), "another is in its place");
         assert_eq!(progress.receive(&record(7)), Receipt::Apply);
         assert!(!progress.awaits_own());
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_its_place_was_taken_is_a_fork() {
+        for late in [Position { nonce: 1, ..at(6) }, Position { epoch: 8, ..at(6) }] {
+            let mut progress = joined(5);
+            progress.receive(&record(6));
+            progress.acknowledge(at(6));
+            assert_eq!(asked(&mut progress, tail(6), 20), Polled::Fresh, "its message was faster");
+            progress.acknowledge(late);
+            assert_eq!(asked(&mut progress, tail(6), 30), Polled::Forked);
+        }
     }
 
     #[test]
