@@ -116,9 +116,7 @@ impl Run<'_> {
             if interrupted.load(Ordering::Acquire) {
                 bail!("interrupted");
             }
-            while let Some((_, act, event)) =
-                edges.next_if(|(at, ..)| u128::from(*at) <= began.elapsed().as_millis())
-            {
+            while let Some((_, act, event)) = edges.next_if(|(at, ..)| u128::from(*at) <= began.elapsed().as_millis()) {
                 self.act(*act, *event).with_context(|| format!("{event:?}"))?;
             }
             if let Some(every) = self.wanted.kill_subscriptions_every

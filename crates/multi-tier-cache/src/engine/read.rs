@@ -155,7 +155,10 @@ impl Engine {
         }
     }
 
+    /// What a tier of this instance alone holds goes no further than this instance: a lease that was granted after a
+    /// removal does not say that the removal has been heard of here.
     fn found(&self, key: &str, hit: Hit, promote: bool, lease: Option<Lease>) -> Led {
+        let lease = lease.filter(|_| matches!(hit.source, Source::Tier(position) if self.is_shared(position)));
         let copies = self.copies_above(key, &hit, promote, lease.is_some());
         Led { origin: Origin::Copy, copies, lease, answer: Ok(Some(hit)) }
     }
@@ -217,7 +220,10 @@ impl Engine {
             Store::Local(_) => return Ok(self.local.lookup_at(position, key)),
             Store::Remote(remote) => remote,
         };
-        if !self.is_shared(position) && !self.local.horizon().serves_unproven() {
+        let own = !self.is_shared(position);
+        // A value under way into a tier of this process alone is taken back once it is there, if the key was revoked.
+        let doubtful = own && self.shared.is_some() && self.local.is_being_written(key);
+        if doubtful || own && !self.local.horizon().serves_unproven() {
             return Ok(None);
         }
         // The remaining time is counted from before the question: a copy must not outlive its source by the way back.

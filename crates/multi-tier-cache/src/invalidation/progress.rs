@@ -23,6 +23,8 @@ pub(crate) struct Progress {
     acknowledged: BTreeMap<u64, u64>,
     /// Own invalidations were logged in an epoch that this instance does not follow, or does not follow any more.
     adrift: Vec<u64>,
+    /// An own invalidation is known to be lost: its answer came after another entry was followed in its place.
+    torn: bool,
 }
 
 /// A question where the log stands.
@@ -93,7 +95,7 @@ impl Progress {
     /// An instance whose in-process tiers are empty at `born`.
     pub(crate) fn new(born: Moment) -> Self {
         let (ring, own, acknowledged) = (VecDeque::new(), HashMap::new(), BTreeMap::new());
-        Self { at: None, ring, fresh_as_of: born, own, acknowledged, adrift: Vec::new() }
+        Self { at: None, ring, fresh_as_of: born, own, acknowledged, adrift: Vec::new(), torn: false }
     }
 
     pub(crate) fn at(&self) -> Option<Position> {
@@ -127,11 +129,13 @@ impl Progress {
             }
             return true;
         };
-        if at.seq < position.seq {
-            self.acknowledged.insert(position.seq, position.nonce);
-            if self.acknowledged.len() > defaults::BUS_RING {
-                self.acknowledged.pop_first();
-            }
+        if at.seq >= position.seq {
+            self.torn |= self.nonce_at(position.seq).is_some_and(|nonce| nonce != position.nonce);
+            return self.torn;
+        }
+        self.acknowledged.insert(position.seq, position.nonce);
+        if self.acknowledged.len() > defaults::BUS_RING {
+            self.acknowledged.pop_first();
         }
         false
     }
@@ -192,7 +196,7 @@ impl Progress {
         // instance has been at, has lost entries.
         let behind = known.is_some_and(|known| known.epoch == at.epoch && tail.at.seq < known.seq);
         let judged = match self.nonce_at(tail.at.seq) {
-            _ if behind => Polled::Forked,
+            _ if behind || self.torn => Polled::Forked,
             Some(nonce) if nonce != tail.at.nonce => Polled::Forked,
             Some(_) => Polled::Fresh,
             None if tail.at.seq > at.seq => Polled::Behind,
@@ -248,6 +252,7 @@ impl Progress {
         self.at = Some(at);
         self.ring.clear();
         self.acknowledged.clear();
+        self.torn = false;
         self.remember(at);
         self.prove(asked);
     }
@@ -408,6 +413,16 @@ mod tests {
         progress.acknowledge(elsewhere);
         asked(&mut progress, Tail { at: elsewhere, clock: 0 }, 20);
         assert!(!progress.take_adrift(false), "it was the newer one");
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_its_place_was_taken_is_a_fork() {
+        let mut progress = joined(5);
+        progress.receive(&record(6));
+        assert!(!progress.acknowledge(at(6)));
+        assert_eq!(asked(&mut progress, tail(6), 20), Polled::Fresh, "its message was faster");
+        assert!(progress.acknowledge(Position { nonce: 1, ..at(6) }));
+        assert_eq!(asked(&mut progress, tail(6), 30), Polled::Forked);
     }
 
     #[test]

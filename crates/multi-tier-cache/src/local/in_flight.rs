@@ -199,6 +199,14 @@ impl<T: Clone> InFlight<T> {
         turns
     }
 
+    /// Whether somebody has the turn to write `key`.
+    pub(crate) fn is_being_written(&self, key: &str) -> bool {
+        let hash = self.hash(key);
+        let shard = self.shard(hash);
+        let slot = shard.0.find(hash, |slot| &*slot.key == key);
+        slot.and_then(|slot| slot.turn.as_ref()).is_some_and(|turn| turn.try_lock().is_err())
+    }
+
     fn hash(&self, key: &str) -> u64 {
         self.hasher.hash_one(key)
     }

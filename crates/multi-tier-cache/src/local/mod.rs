@@ -194,6 +194,11 @@ impl<T: Clone> Local<T> {
         self.in_flight.turns_where(matches)
     }
 
+    /// Whether a fill, a put or a removal of `key` is at work in the tiers that are awaited.
+    pub(crate) fn is_being_written(&self, key: &str) -> bool {
+        self.in_flight.is_being_written(key)
+    }
+
     /// The number of keys being read or written just now.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.len()

@@ -26,28 +26,40 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn holds(name: &str, scenario: fn() -> World) {
+fn holds(name: &str, bound: Bound, scenario: fn() -> World) {
     let _alone = alone();
     let began = Instant::now();
-    match explore(Bound::None, CAP, scenario) {
+    match explore(bound, CAP, scenario) {
         Ok(Explored { schedules, equivalent, longest }) => {
-            println!("{name}: {schedules} schedules, {equivalent} left off, {longest} steps, {:?}", began.elapsed());
+            let time = began.elapsed();
+            println!("{name}: {schedules} schedules and {equivalent} left off, of up to {longest} steps, in {time:?}");
         }
         Err(broken) => panic!("{name}: {broken}"),
     }
 }
 
+macro_rules! bound {
+    () => {
+        Bound::None
+    };
+    ($most:literal) => {
+        Bound::Interruptions($most)
+    };
+}
+
 macro_rules! hold {
-    ($($scenario:ident),+ $(,)?) => {
+    ($($scenario:ident $(within $most:literal)?),+ $(,)?) => {
         mod hold {
+            use super::*;
+
             $(
                 #[test]
                 fn $scenario() {
-                    super::holds(stringify!($scenario), super::$scenario);
+                    holds(stringify!($scenario), bound!($($most)?), super::$scenario);
                 }
             )+
         }
-        const ALL: &[(&str, fn() -> World)] = &[$((stringify!($scenario), $scenario)),+];
+        const ALL: &[(&str, Bound, fn() -> World)] = &[$((stringify!($scenario), bound!($($most)?), $scenario)),+];
     };
 }
 
@@ -68,21 +80,27 @@ hold! {
     clear_against_loads,
     many_against_loads,
     tag_against_load,
-    own_tag_against_load,
+    own_tag_against_load within 3,
     tag_against_copy,
     tag_against_put,
     promotion_against_removal,
     promotion_by_load_against_removal,
     load_with_tier_below_against_removal,
-    load_after_removal_with_tier_below,
-    put_with_tier_below_against_removal,
-    put_against_put_with_tier_below,
+    load_after_removal_with_tier_below within 2,
+    put_with_tier_below_against_removal within 2,
+    put_against_put_with_tier_below within 2,
     pattern_with_tier_below_against_load,
-    private_tier_against_a_peers_removal,
-    private_tier_read_against_a_peers_removal,
+    private_tier_against_a_peers_removal within 2,
+    private_tier_read_beside_load within 2,
+    answer_after_failover within 3,
+    gets_beside_put_against_put within 3,
+    look_beside_load_against_a_peers_removal within 3,
+    look_beside_load_without_promotion within 3,
+    at_least_before_a_failover_is_noticed,
+    private_tier_read_against_a_peers_removal within 2,
     lost_message,
     trimmed_log,
-    failover,
+    failover within 3,
     failover_unnoticed_by_length,
     at_least,
     at_least_without_messages,
@@ -128,11 +146,11 @@ fn ablations() {
     let _alone = alone();
     for p in SWITCHES.iter().filter(|p| format!("{p:?}").contains(&which)) {
         println!("=== {p:?}");
-        for (name, scenario) in ALL.iter().filter(|(n, _)| n.contains(&only)) {
+        for (name, bound, scenario) in ALL.iter().filter(|(n, ..)| n.contains(&only)) {
             let began = Instant::now();
             let r = std::panic::catch_unwind(|| {
                 let _off = p.without();
-                explore(Bound::None, cap, || {
+                explore(*bound, cap, || {
                     let mut w = scenario();
                     if *p == Protection::RemoveBeforePublish {
                         w.let_nothing_commute();
@@ -156,9 +174,9 @@ fn survey() {
     let cap: usize = std::env::var("CAP").ok().and_then(|c| c.parse().ok()).unwrap_or(20_000);
     let only = std::env::var("ONLY").unwrap_or_default();
     let _alone = alone();
-    for (name, scenario) in ALL.iter().filter(|(n, _)| n.contains(&only)) {
+    for (name, bound, scenario) in ALL.iter().filter(|(n, ..)| n.contains(&only)) {
         let began = Instant::now();
-        let r = std::panic::catch_unwind(|| explore(Bound::None, cap, scenario));
+        let r = std::panic::catch_unwind(|| explore(*bound, cap, scenario));
         match r {
             Ok(Ok(e)) => println!("ok   {name}: {e:?} {:?}", began.elapsed()),
             Ok(Err(b)) => println!("FAIL {name}: {b}  {:?}", began.elapsed()),

@@ -326,10 +326,10 @@ pub(crate) fn load_with_tier_below_against_removal() -> World {
 pub(crate) fn load_after_removal_with_tier_below() -> World {
     let mut world = World::new(deep());
     world.actor(A, "loads", |me| async move { me.load(K).await });
-    world.actor(B, "removes, gets", |me| async move {
-        me.remove(K).await;
-        me.get(K).await;
-    });
+    // It is about to write below.
+    world.advance(11);
+    world.actor(B, "removes", |me| async move { me.remove(K).await });
+    world.actor(B, "gets", |me| async move { me.get(K).await });
     world
 }
 
@@ -342,9 +342,10 @@ pub(crate) fn put_with_tier_below_against_removal() -> World {
 
 pub(crate) fn put_against_put_with_tier_below() -> World {
     let mut world = World::new(deep());
-    for instance in [A, B] {
-        world.actor(instance, "puts", |me| async move { me.put(K).await });
-    }
+    world.actor(A, "puts", |me| async move { me.put(K).await });
+    // It has removed what is below.
+    world.advance(4);
+    world.actor(B, "puts", |me| async move { me.put(K).await });
     world
 }
 
@@ -360,6 +361,31 @@ pub(crate) fn private_tier_against_a_peers_removal() -> World {
     let mut world = World::new(Plan { private: true, runtime: true, ..Plan::default() });
     world.actor(A, "loads", |me| async move { me.load(K).await });
     world.actor(B, "removes", |me| async move { me.remove(K).await });
+    world
+}
+
+/// What was read there while a write that the removal overtook was on its way.
+pub(crate) fn private_tier_read_beside_load() -> World {
+    let mut world = World::new(Plan { private: true, runtime: true, ..Plan::default() });
+    world.actor(A, "loads", |me| async move { me.load(K).await });
+    // It is about to write there.
+    world.advance(11);
+    world.actor(A, "gets", |me| async move { me.get(K).await });
+    world.actor(B, "removes", |me| async move { me.remove(K).await });
+    world
+}
+
+/// A failover before the author of a change has its answer.
+pub(crate) fn answer_after_failover() -> World {
+    let plan = Plan { runtime: true, only_at_rest: true, polls_at_rest: true, ..Plan::default() };
+    let mut world = World::new(plan);
+    world.before(A, |me| async move { me.load(K).await });
+    world.shared().keep_a_replica();
+    world.actor(B, "removes", |me| async move { me.remove(K).await });
+    world.actor(A, "fails over, removes", |me| async move {
+        me.fail_over().await;
+        me.remove(OTHER).await;
+    });
     world
 }
 
@@ -545,9 +571,10 @@ pub(crate) fn one_load_in_the_fleet() -> World {
 pub(crate) fn waiting_load_against_removal() -> World {
     // Outside a runtime nobody gives back the lease of a load that was overtaken: it ends with its time.
     let mut world = World::new(Plan { waits: true, step: Duration::from_millis(500), ..Plan::default() });
-    for instance in [A, B] {
-        world.actor(instance, "loads", |me| async move { me.load(K).await });
-    }
+    world.actor(A, "loads", |me| async move { me.load(K).await });
+    // It has the lease.
+    world.advance(4);
+    world.actor(B, "loads", |me| async move { me.load(K).await });
     world.actor(B, "removes", |me| async move { me.remove(K).await });
     world
 }

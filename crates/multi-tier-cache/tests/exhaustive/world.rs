@@ -190,12 +190,14 @@ impl World {
         let clock = ManualClock::new();
         let hub = Hub::with_log_length(clock.clock(), plan.log_length);
         let below = plan.below.then(|| Shelves::new(capable_of(Capabilities::SHARED), BELOW));
-        let instances = (0..plan.instances).map(|n| Instance::new(n, &plan, &hub, &clock, below.as_ref())).collect();
         let overheard = Mutex::new(hub.messages());
         let runtime = plan.runtime.then(|| {
             let mut builder = Builder::new_current_thread();
             builder.enable_time().start_paused(true).event_interval(1).build().expect("a runtime without I/O")
         });
+        let within = runtime.as_ref();
+        let instance = |number| Instance::new(number, &plan, &hub, &clock, below.as_ref(), within);
+        let instances = (0..plan.instances).map(instance).collect();
         let history = Mutex::new(History::default());
         let messages = Mutex::default();
         let shared = Shared {
@@ -225,6 +227,7 @@ impl World {
         if world.shared.plan.runtime {
             world.actors.push(Actor { name: "background".into(), part: Part::Background });
         }
+        world.shared.settle();
         world
     }
 
@@ -260,6 +263,12 @@ impl World {
         self.actors.push(Actor { name: format!("{} {what}", letter(instance)), part: Part::Verbs(verbs) });
     }
 
+    /// Lets the actor that was added last make some steps before the schedule begins.
+    pub(crate) fn advance(&mut self, steps: usize) {
+        let last = self.actors.len() - 1;
+        (0..steps).for_each(|_| drop(self.step(last)));
+    }
+
     /// Adds something to be checked at rest.
     pub(crate) fn at_rest(&mut self, check: impl Fn(&History) -> Result<(), String> + 'static) {
         self.checks.push(Box::new(check));
@@ -284,7 +293,14 @@ fn capable_of(what: Capabilities) -> Capabilities {
 }
 
 impl Instance {
-    fn new(number: usize, plan: &Plan, hub: &Hub, clock: &ManualClock, below: Option<&Arc<Shelves>>) -> Self {
+    fn new(
+        number: usize,
+        plan: &Plan,
+        hub: &Hub,
+        clock: &ManualClock,
+        below: Option<&Arc<Shelves>>,
+        runtime: Option<&Runtime>,
+    ) -> Self {
         let stage = Stage::new();
         let rules = |tier: TierConfig| {
             if plan.promotes { tier.with_promotion_frequency(1) } else { tier.with_promotion(false) }
@@ -305,8 +321,9 @@ impl Instance {
         // Within a runtime the bus would follow the log by itself.
         system.shutdown().now_or_never().expect("nothing to wait for");
         let pump = Pump::of(system.cache_manager()).expect("a bus");
-        let joined = pump.poll().now_or_never();
-        assert_eq!(joined, Some(true), "it joins at once");
+        let within = runtime.map(Runtime::enter);
+        assert_eq!(pump.poll().now_or_never(), Some(true), "it joins at once");
+        drop(within);
         stage.take_steps_apart();
         let (heard, lost) = (Mutex::new(hub.messages()), Mutex::new(plan.lost[number]));
         Self { system, stage, pump, heard, lost, private }
@@ -619,7 +636,7 @@ impl Shared {
     /// What an instance with empty tiers finds, once nothing is closed to it any more.
     fn judge_by_newcomer(&self) {
         self.clock.advance(Duration::from_secs(61));
-        let newcomer = Instance::new(0, &self.plan, &self.hub, &self.clock, self.below.as_ref());
+        let newcomer = Instance::new(0, &self.plan, &self.hub, &self.clock, self.below.as_ref(), None);
         for (key, name) in NAMES.into_iter().enumerate() {
             let found = self.drive(newcomer.cache().get(name)).ok().flatten();
             self.history.lock().judge_at_rest("a newcomer", key, found.as_ref(), Some(INSTANCES));
