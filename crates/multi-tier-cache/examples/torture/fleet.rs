@@ -37,8 +37,7 @@ struct Process {
 impl Fleet {
     pub(crate) fn start(parts: &[Part]) -> Result<Self> {
         let (sender, lines) = channel();
-        let mut fleet =
-            Self { workers: Vec::new(), lines, violations: Vec::new(), sum: Report::default(), reports: 0 };
+        let mut fleet = Self { workers: Vec::new(), lines, violations: Vec::new(), sum: Report::default(), reports: 0 };
         for part in parts {
             fleet.workers.push(Process::start(part, sender.clone())?);
         }

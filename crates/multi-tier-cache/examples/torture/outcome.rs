@@ -107,7 +107,11 @@ fn watch_signals(interrupted: Arc<AtomicBool>) -> Result<()> {
 
 fn unneeded(wanted: &Wanted, outcome: &Outcome) -> Vec<&'static str> {
     let zero = |name: &&str| outcome.sum.hazards.get(*name).is_none_or(|count| *count == 0);
-    if wanted.seconds < COMPLETE || wanted.only.is_some() { Vec::new() } else { NEEDED.into_iter().filter(zero).collect() }
+    if wanted.seconds < COMPLETE || wanted.only.is_some() {
+        Vec::new()
+    } else {
+        NEEDED.into_iter().filter(zero).collect()
+    }
 }
 
 fn of_kind(outcome: &Outcome, kind: Kind) -> usize {

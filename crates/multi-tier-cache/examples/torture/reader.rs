@@ -120,7 +120,7 @@ impl Worker {
     async fn load(&self, key: usize, loader: Loader) -> CacheResult<Bytes> {
         self.count("loads");
         sleep_some(loader.before).await;
-        let version = self.board.version(key).map_err(internal)?;
+        let version = self.board.version(key).map_err(|error| CacheError::InternalError(error.to_string()))?;
         sleep_some(loader.after).await;
         if loader.panics {
             std::panic::panic_any(LOADER_PANIC);
@@ -223,8 +223,4 @@ fn patience(how: How, random: &mut Rng) -> Duration {
 
 async fn sleep_some(pause: Duration) {
     if pause.is_zero() { tokio::task::yield_now().await } else { sleep(pause).await }
-}
-
-fn internal(error: io::Error) -> CacheError {
-    CacheError::InternalError(error.to_string())
 }

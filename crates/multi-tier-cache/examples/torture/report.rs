@@ -81,11 +81,8 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn add(&mut self, other: &Self) {
-        let sums = [
-            (&mut self.counts, &other.counts),
-            (&mut self.hazards, &other.hazards),
-            (&mut self.errors, &other.errors),
-        ];
+        let sums =
+            [(&mut self.counts, &other.counts), (&mut self.hazards, &other.hazards), (&mut self.errors, &other.errors)];
         for (sum, part) in sums {
             part.iter().for_each(|(name, count)| *sum.entry(name.clone()).or_default() += count);
         }
