@@ -156,7 +156,7 @@ impl Worker {
         let own = self.keys.owner(read.key) == self.part.id;
         if !own && age <= BOUND {
             self.count("late within the bound");
-            self.worst("late within the bound", age);
+            self.worst(if self.part.strict { "late, strict" } else { "late, available" }, age);
         } else if let Some(since) = self.board.lost(missed.at, (read.began, read.ended), REPAIR)? {
             self.count("stale after a loss");
             self.worst("stale after a loss, since the loss", since);
