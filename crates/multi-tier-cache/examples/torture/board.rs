@@ -15,7 +15,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::keys::Verb;
 
-const CELL: u64 = 16;
+const CELL_BYTES: usize = 16;
+const CELL: u64 = CELL_BYTES as u64;
 const LOSSES_MAX: u64 = 1_000;
 const HEADER: u64 = CELL * (1 + 2 * LOSSES_MAX);
 const SLOT: usize = 128;
@@ -25,7 +26,7 @@ const ACKS: u64 = 1 << 15;
 const KEY: u64 = 2 * CELL + SLOT as u64 + ACKS * ACK;
 const TRIES: usize = 1_000_000;
 
-/// Now on CLOCK_MONOTONIC, which is one for all processes of a machine; in nanoseconds.
+/// Now on `CLOCK_MONOTONIC`, which is one for all processes of a machine; in nanoseconds.
 pub(crate) fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
@@ -151,11 +152,11 @@ impl Board {
     }
 
     fn cell(&self, at: u64) -> io::Result<u64> {
-        let mut bytes = [0; CELL as usize];
+        let mut bytes = [0; CELL_BYTES];
         for _ in 0..TRIES {
             self.0.read_exact_at(&mut bytes, at)?;
             let (value, check) = bytes.split_at(8);
-            if word(value) == !word(check) || bytes == [0; CELL as usize] {
+            if word(value) == !word(check) || bytes == [0; CELL_BYTES] {
                 return Ok(word(value));
             }
             hint::spin_loop();

@@ -58,7 +58,7 @@ impl Keys {
 
     /// Every second key's values have its tag. Those of the others survive a new epoch of the log.
     pub(crate) fn is_tagged(self, key: usize) -> bool {
-        key / self.owners % 2 == 0
+        (key / self.owners).is_multiple_of(2)
     }
 
     pub(crate) fn options(self, key: usize) -> CallOptions {

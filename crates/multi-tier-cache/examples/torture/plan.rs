@@ -135,7 +135,7 @@ fn first_round(random: &mut Rng, instances: usize) -> Vec<Block> {
     for (hazard, within) in losses.into_iter().zip(gentle.chunks(GENTLE.len() / LOSSES.len())) {
         blocks.push(loss(random, hazard, within, instances));
     }
-    for hazards in rough_ones.chunks(4) {
+    for hazards in rough_ones.chunks(instances.min(4)) {
         blocks.push(rough(random, hazards, instances));
     }
     random.shuffle(&mut blocks);

@@ -120,7 +120,7 @@ impl Worker {
     async fn load(&self, key: usize, loader: Loader) -> CacheResult<Bytes> {
         self.count("loads");
         sleep_some(loader.before).await;
-        let version = self.board.version(key).map_err(internal)?;
+        let version = self.board.version(key).map_err(|error| CacheError::InternalError(error.to_string()))?;
         sleep_some(loader.after).await;
         if loader.panics {
             std::panic::panic_any(LOADER_PANIC);
@@ -156,7 +156,7 @@ impl Worker {
         let own = self.keys.owner(read.key) == self.part.id;
         if !own && age <= BOUND {
             self.count("late within the bound");
-            self.worst("late within the bound", age);
+            self.worst(if self.part.strict { "late, strict" } else { "late, available" }, age);
         } else if let Some(since) = self.board.lost(missed.at, (read.began, read.ended), REPAIR)? {
             self.count("stale after a loss");
             self.worst("stale after a loss, since the loss", since);
@@ -223,8 +223,4 @@ fn patience(how: How, random: &mut Rng) -> Duration {
 
 async fn sleep_some(pause: Duration) {
     if pause.is_zero() { tokio::task::yield_now().await } else { sleep(pause).await }
-}
-
-fn internal(error: io::Error) -> CacheError {
-    CacheError::InternalError(error.to_string())
 }

@@ -75,7 +75,7 @@ pub(crate) fn run(wanted: &Wanted, interrupted: &Arc<AtomicBool>) -> Result<Outc
     let part = |id: usize| {
         let (warm, cold) = stage.addresses(id);
         let (workers, keys, board) = (wanted.instances, wanted.keys, path.display().to_string());
-        let strict = id % 2 == 0;
+        let strict = id.is_multiple_of(2);
         let (seed, without) = (wanted.seed ^ (id as u64 + 1) << 32, wanted.without.clone());
         Part { id, workers, keys, seed, strict, board, warm, cold, without, origin }
     };
@@ -89,7 +89,7 @@ pub(crate) fn run(wanted: &Wanted, interrupted: &Arc<AtomicBool>) -> Result<Outc
     };
     run.play(&edges(&events), origin, interrupted)?;
     run.come_to_rest()?;
-    run.into_outcome()
+    Ok(run.into_outcome())
 }
 
 /// Every begin, repetition and end in the order of time.
@@ -191,7 +191,7 @@ impl Run<'_> {
         self.told = self.fleet.violations.len();
     }
 
-    fn into_outcome(self) -> Result<Outcome> {
+    fn into_outcome(self) -> Outcome {
         let mut happened = BTreeMap::new();
         for (_, act, event) in &self.happened {
             if matches!(act, Act::Begin) {
@@ -200,6 +200,6 @@ impl Run<'_> {
         }
         let Self { fleet, killed, .. } = self;
         let Fleet { sum, violations, .. } = fleet;
-        Ok(Outcome { sum, happened, violations, subscriptions_killed: killed })
+        Outcome { sum, happened, violations, subscriptions_killed: killed }
     }
 }

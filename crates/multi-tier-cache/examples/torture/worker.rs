@@ -221,12 +221,12 @@ impl Worker {
     pub(crate) fn error(&self, what: &'static str, error: &dyn std::error::Error) {
         self.count("errors");
         let mut text = format!("{what}: {error}");
-        text.retain(|c| !c.is_ascii_digit());
-        text.truncate(text.floor_char_boundary(120));
+        text.retain(|c| !c.is_ascii_digit() && c != '\n');
+        text = text.chars().take(120).collect();
         self.with_tally(|tally| *tally.errors.entry(text).or_default() += 1);
     }
 
-    pub(crate) fn violation(&self, kind: Kind, text: String, (from, until): (u64, u64)) {
+    pub(crate) fn violation(&self, kind: Kind, text: impl std::fmt::Display, (from, until): (u64, u64)) {
         self.count("violations");
         let since = |at: u64| at.saturating_sub(self.part.origin);
         let mode = if self.part.strict { "strict" } else { "available" };
