@@ -124,7 +124,7 @@ impl Engine {
             }
             _ => Horizon::open(clock),
         };
-        let local = Local::new(stores.collect(), horizon);
+        let local = Local::new(stores.collect(), horizon, coordination.is_some());
         let stats = Stats::new(tiers.len());
         Ok(Arc::new_cyclic(|itself: &Weak<Self>| {
             let shared = coordination.and_then(|coordination| coordinate(&tiers, coordination, itself, &options.clock));

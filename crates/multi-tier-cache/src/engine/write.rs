@@ -69,7 +69,10 @@ impl Engine {
         let Led { origin, copies, lease, answer } = led;
         if copies.iter().all(|(position, _)| self.remote(*position).is_none()) {
             let made = copies.len();
-            let filled = copies.is_empty() || self.local.fill(lead.watch(), origin, copies);
+            let filled = !copies.is_empty() && self.local.fill(lead.watch(), origin, copies);
+            if !filled && self.is_from_the_fleet(&answer) {
+                self.local.observed(lead.watch());
+            }
             self.count_promotions(origin, if filled { made } else { 0 });
             lead.land(answer.clone());
             return answer;
@@ -81,6 +84,12 @@ impl Engine {
         };
         finish(task).await;
         answer
+    }
+
+    /// Whether an answer is what a tier holds that other instances change too.
+    fn is_from_the_fleet(&self, answer: &Answer) -> bool {
+        let source = answer.as_ref().ok().and_then(|hit| Some(hit.as_ref()?.source));
+        matches!(source, Some(Source::Tier(position)) if self.shared.is_some() && self.is_shared(position))
     }
 
     async fn fill(&self, watch: &mut Watch<Answer>, origin: Origin, copies: Vec<Placed>, lease: Option<Lease>) {

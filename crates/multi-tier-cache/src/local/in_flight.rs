@@ -24,6 +24,9 @@ pub(crate) struct InFlight<T> {
     shards: Box<[Mutex<Shard<T>>]>,
     hasher: foldhash::fast::RandomState,
     clock: Clock,
+    /// Whether others change what the lower tiers hold: then what was loaded or put here is not newer than what somebody
+    /// has found there meanwhile.
+    fleet: bool,
     keys: AtomicUsize,
     /// Flights that could still have been joined when their key was revoked.
     closed: AtomicU64,
@@ -82,12 +85,13 @@ pub(crate) enum Turn<T: Clone> {
 }
 
 impl<T: Clone> InFlight<T> {
-    pub(crate) fn new(clock: Clock) -> Arc<Self> {
+    pub(crate) fn new(clock: Clock, fleet: bool) -> Arc<Self> {
         let shards = if cfg!(model_check) { 1 } else { defaults::IN_FLIGHT_SHARDS };
         Arc::new(Self {
             shards: (0..shards).map(|_| Mutex::new(Shard(HashTable::new()))).collect(),
             hasher: foldhash::fast::RandomState::default(),
             clock,
+            fleet,
             keys: AtomicUsize::new(0),
             closed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -308,10 +312,11 @@ impl<T: Clone> Slot<T> {
         open
     }
 
-    fn admits(&self, since: Stamp, origin: Origin) -> bool {
+    fn admits(&self, since: Stamp, origin: Origin, fleet: bool) -> bool {
         let unrevoked = self.stamp.revoked == since.revoked || !Protection::StampBeforeFill.is_on();
-        let newest =
-            origin == Origin::Source || self.stamp.filled == since.filled || !Protection::NewerValueStays.is_on();
+        let newest = origin == Origin::Source && !fleet
+            || self.stamp.filled == since.filled
+            || !Protection::NewerValueStays.is_on();
         unrevoked && newest
     }
 }
@@ -354,14 +359,14 @@ impl<T: Clone> Watch<T> {
 
     /// Whether a value read since the watch began may still be stored.
     pub(crate) fn admits(&self, origin: Origin) -> bool {
-        self.place.with_slot(|slot| slot.admits(self.stamp, origin)).unwrap_or(false)
+        self.place.with_slot(|slot| slot.admits(self.stamp, origin, self.place.table.fleet)).unwrap_or(false)
     }
 
     /// Runs `insert` unless the key has moved since the watch began; true if it ran.
     pub(crate) fn fill(&mut self, origin: Origin, insert: impl FnOnce(&Arc<str>)) -> bool {
         let (place, stamp) = (&self.place, &mut self.stamp);
         let filled = place.with_slot(|slot| {
-            let admitted = slot.admits(*stamp, origin);
+            let admitted = slot.admits(*stamp, origin, place.table.fleet);
             if admitted {
                 insert(&place.key);
                 slot.stamp.filled += 1;
@@ -374,6 +379,19 @@ impl<T: Clone> Watch<T> {
             place.table.refused.fetch_add(1, Ordering::Relaxed);
         }
         filled
+    }
+
+    /// Somebody answers with what a lower tier holds: nothing stored here since the watch began, or begun before now,
+    /// may be served after it. `evict` runs if something was stored.
+    pub(crate) fn observed(&mut self, evict: impl FnOnce(&Arc<str>)) {
+        let place = &self.place;
+        let stamp = self.stamp;
+        place.with_slot(|slot| {
+            if slot.stamp.filled != stamp.filled && Protection::NewerValueStays.is_on() {
+                evict(&place.key);
+            }
+            slot.stamp.filled += 1;
+        });
     }
 
     /// Revokes the key and goes on watching from there: the beginning of a put or a removal.
@@ -391,7 +409,7 @@ impl<T: Clone> Watch<T> {
     pub(crate) fn conclude(&mut self, change: impl FnOnce(bool)) {
         let (table, stamp) = (&self.place.table, &mut self.stamp);
         self.place.with_slot(|slot| {
-            let unmoved = slot.admits(*stamp, Origin::Source);
+            let unmoved = slot.admits(*stamp, Origin::Source, table.fleet);
             if Protection::RevokeAtTheEnd.is_on() {
                 table.revoke_slot(slot);
             }

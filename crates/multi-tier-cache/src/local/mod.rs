@@ -47,10 +47,11 @@ pub(crate) type Placed = (usize, Entry);
 
 impl<T: Clone> Local<T> {
     /// `stores` in ascending position.
-    pub(crate) fn new(stores: Vec<Store>, horizon: Horizon) -> Self {
+    /// In a `fleet`, others change what the lower tiers hold.
+    pub(crate) fn new(stores: Vec<Store>, horizon: Horizon, fleet: bool) -> Self {
         let leading = stores.iter().enumerate().take_while(|(place, store)| *place == store.position).count();
         let first = stores.first().filter(|_| leading > 0).map(|store| Arc::clone(&store.face));
-        let in_flight = InFlight::new(horizon.clock().clone());
+        let in_flight = InFlight::new(horizon.clock().clone(), fleet);
         Self { stores, first, leading, in_flight, horizon }
     }
 
@@ -94,6 +95,11 @@ impl<T: Clone> Local<T> {
     pub(crate) fn fill(&self, watch: &mut Watch<T>, origin: Origin, entries: Vec<Placed>) -> bool {
         let born = watch.born();
         watch.fill(origin, |key| self.store(key, entries, Some(born)))
+    }
+
+    /// What a tier shared by a fleet holds is about to be answered, and no copy of it was kept here.
+    pub(crate) fn observed(&self, watch: &mut Watch<T>) {
+        watch.observed(|key| self.evict(key));
     }
 
     /// Replaces `key` in every in-process tier at once, dropping it where there is no entry for it: a put where no

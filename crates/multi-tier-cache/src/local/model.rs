@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use shuttle::{future, thread};
 
-use super::protection::Protection;
-use super::{Join, Kind, Local, Origin, Store, Turn};
-use crate::clock::Moment;
+use super::{Horizon, Join, Kind, Local, Origin, Store, Turn};
+use crate::clock::{Clock, Moment};
 use crate::entry::Entry;
+use crate::protection::Protection;
 use crate::sync::Mutex;
 use crate::traits::InProcess;
 
@@ -57,7 +57,11 @@ impl InProcess for OneSlot {
 impl World {
     fn new() -> Arc<Self> {
         let store = Arc::new(OneSlot::default());
-        let local = Local::new(vec![Store { position: 0, face: Arc::clone(&store) as _ }]);
+        let local = Local::new(
+            vec![Store { position: 0, face: Arc::clone(&store) as _ }],
+            Horizon::open(Clock::system()),
+            false,
+        );
         Arc::new(Self { local, store, source: AtomicU64::new(1), loads: AtomicUsize::new(0) })
     }
 

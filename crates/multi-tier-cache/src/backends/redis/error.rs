@@ -35,7 +35,9 @@ fn redis_retryable(error: &redis::RedisError, code: &str, text: &str) -> bool {
             let cause = error.source().and_then(|cause| cause.downcast_ref::<Shared>());
             let io = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
             // Invalid data is a certificate that is not trusted.
-            error.is_io_error() && !matches!(io, Some(InvalidData | PermissionDenied | Unsupported))
+            // A reply that ends in the middle was cut off.
+            let cut = text.contains("Unexpected end of input");
+            cut || error.is_io_error() && !matches!(io, Some(InvalidData | PermissionDenied | Unsupported))
         }
         "ERR" => text.starts_with("max number of clients reached"),
         code => {
