@@ -193,9 +193,7 @@ impl History {
         let origin = |id: Id| self.origins.get(id as usize).copied().flatten();
         match (origin(id), origin(other)) {
             (Some(Origin::Loaded(changes)), Some(Origin::Loaded(newer))) => newer & !changes != 0,
-            (Some(Origin::Put(put)), Some(Origin::Put(newer))) => {
-                self.changes[put].effect < self.changes[newer].effect
-            }
+            (Some(Origin::Put(put)), Some(Origin::Put(newer))) => self.changes[put].effect < self.changes[newer].effect,
             (Some(Origin::Loaded(changes)), Some(Origin::Put(newer))) => changes & 1 << newer == 0,
             _ => false,
         }

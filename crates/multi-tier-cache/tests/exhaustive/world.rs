@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use multi_tier_cache::testing::{Hub, ManualClock, Pump, Replica, Stage, Step};
 use multi_tier_cache::{
-    Bytes, CacheBackend, CacheManager, CacheStrategy, CacheSystem, CacheSystemBuilder, CallOptions, Capabilities, CoherenceConfig,
-    InvalidationConfig, Position, TierConfig,
+    Bytes, CacheBackend, CacheManager, CacheStrategy, CacheSystem, CacheSystemBuilder, CallOptions, Capabilities,
+    CoherenceConfig, InvalidationConfig, Position, TierConfig,
 };
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
@@ -200,7 +200,18 @@ impl World {
         let instances = (0..plan.instances).map(instance).collect();
         let history = Mutex::new(History::default());
         let messages = Mutex::default();
-        let shared = Shared { plan, hub, clock, below, instances, history, messages, overheard, runtime, replica: Mutex::default() };
+        let shared = Shared {
+            plan,
+            hub,
+            clock,
+            below,
+            instances,
+            history,
+            messages,
+            overheard,
+            runtime,
+            replica: Mutex::default(),
+        };
         let mut world = Self {
             shared: Arc::new(shared),
             actors: Vec::new(),
@@ -291,7 +302,9 @@ impl Instance {
         runtime: Option<&Runtime>,
     ) -> Self {
         let stage = Stage::new();
-        let rules = |tier: TierConfig| if plan.promotes { tier.with_promotion_frequency(1) } else { tier.with_promotion(false) };
+        let rules = |tier: TierConfig| {
+            if plan.promotes { tier.with_promotion_frequency(1) } else { tier.with_promotion(false) }
+        };
         let wait = if plan.waits { Duration::from_secs(3_600) } else { Duration::ZERO };
         let private = plan.private.then(|| Shelves::new(capable_of(Capabilities::NONE), home(number)));
         let mut builder = CacheSystemBuilder::new()
@@ -423,9 +436,7 @@ impl World {
             Part::Verbs(verbs) => {
                 verbs.program.is_some() && verbs.woken.0.load(Ordering::SeqCst) && (waiting || !verbs.waits)
             }
-            Part::Bus(instance) => {
-                !self.shared.plan.deaf[*instance] && self.shared.instances[*instance].has_message()
-            }
+            Part::Bus(instance) => !self.shared.plan.deaf[*instance] && self.shared.instances[*instance].has_message(),
             Part::Background => self.shared.is_busy_in_background() && (waiting || self.idle < BACKGROUND_STEPS),
         }
     }
@@ -653,6 +664,14 @@ impl Me {
         self.shared.history.lock()
     }
 
+    /// Between two verbs of a program others may go on.
+    async fn begin(&self) {
+        let begun = self.state.lock().begun;
+        if begun {
+            pause().await;
+        }
+    }
+
     /// Loads a key that is not stored.
     pub(crate) async fn load(&self, key: usize) {
         self.load_with(key, &lasting()).await;
@@ -663,6 +682,7 @@ impl Me {
     }
 
     async fn load_reflecting(&self, key: usize, options: &CallOptions, besides: Changes) {
+        self.begin().await;
         self.state.lock().asked = 0;
         // A read at a position may begin a generation of its own at any step.
         let generation = if besides == 0 { self.history().generation(self.instance) } else { u64::MAX };
@@ -686,6 +706,7 @@ impl Me {
 
     /// Reads what is stored.
     pub(crate) async fn get(&self, key: usize) {
+        self.begin().await;
         let reading = self.history().begin_read(self.instance, key, 0);
         match self.cache().get(NAMES[key]).await {
             Ok(value) => self.history().end_read(&reading, value.as_ref()),
@@ -702,6 +723,7 @@ impl Me {
     /// Reads a key once `token` was handed over, and at least as new; an error is an answer too.
     pub(crate) async fn get_at_least(&self, key: usize, token: &Token) {
         let (position, change) = self.take(token).await;
+        self.begin().await;
         let reading = self.history().begin_read(self.instance, key, 1 << change);
         let read = self.cache().get_with_options(NAMES[key], &lasting().at_least(position)).await;
         self.history().end_read(&reading, read.ok().flatten().as_ref());
@@ -719,16 +741,12 @@ impl Me {
                 }
             }
         });
-        let taken = taken.await;
-        pause().await;
-        taken
+        taken.await
     }
 
     /// The source changes.
     pub(crate) async fn change(&self, keys: &[usize], announced: bool) -> usize {
-        if self.state.lock().begun {
-            pause().await;
-        }
+        self.begin().await;
         touch(changing(SOURCE));
         let change = self.history().change(self.instance, keys, announced);
         pause().await;
@@ -837,6 +855,7 @@ impl Me {
 
     /// Looks where the log stands.
     pub(crate) async fn poll(&self) {
+        self.begin().await;
         self.shared.poll(self.instance, &self.state).await;
     }
 
