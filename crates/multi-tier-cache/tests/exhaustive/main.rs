@@ -2,6 +2,7 @@
 //! broken in one as soon as the protection that keeps them is switched off.
 #![cfg(feature = "test-util")]
 #![allow(clippy::expect_used, clippy::indexing_slicing, missing_docs, reason = "a test may panic")]
+#![allow(clippy::struct_excessive_bools, reason = "a plan is a list of switches")]
 
 mod explorer;
 mod history;
