@@ -35,7 +35,7 @@ pub enum Protection {
     Replay,
     /// A removal by pattern or of everything moves the fence.
     Fence,
-    /// A tagged fill is compared with the tags' tokens.
+    /// A tagged value is compared with the tags' tokens, when it is stored and when it is read.
     TagCheck,
     /// A put leaves its own token as the lease.
     PutUnderLease,

@@ -3,9 +3,11 @@
 //!
 //! `RUSTFLAGS="--cfg model_check" cargo test --lib --no-default-features model`
 //!
-//! The world of these tests: a source holding a version number, which only its writer raises, and one in-process
-//! store. Loads read the source, yield, and fill. An entry's bytes are the version it was read at.
+//! The world of these tests: a source holding a version number, which only its writer raises, and two in-process
+//! stores, one above the other. Loads read the source, yield, and fill. An entry's bytes are the version it was read
+//! at. Time goes on by a nanosecond with every question for it that the tests ask.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,7 +17,7 @@ use shuttle::{future, thread};
 
 use super::{Horizon, Join, Kind, Local, Origin, Store, Turn};
 use crate::clock::{Clock, Moment};
-use crate::entry::Entry;
+use crate::entry::{Entry, Tag};
 use crate::protection::Protection;
 use crate::sync::Mutex;
 use crate::traits::InProcess;
@@ -28,46 +30,58 @@ static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 struct World {
     local: Local<u64>,
-    store: Arc<OneSlot>,
+    store: Arc<Shelf>,
     source: AtomicU64,
     loads: AtomicUsize,
+    time: Arc<AtomicU64>,
+    tags: Vec<Tag>,
 }
 
 #[derive(Default)]
-struct OneSlot(Mutex<Option<Entry>>);
+struct Shelf(Mutex<BTreeMap<Arc<str>, Entry>>);
 
-impl InProcess for OneSlot {
-    fn lookup(&self, _: &str) -> Option<Entry> {
-        self.0.lock().clone()
+impl InProcess for Shelf {
+    fn lookup(&self, key: &str) -> Option<Entry> {
+        self.0.lock().get(key).cloned()
     }
 
-    fn store(&self, _: &Arc<str>, entry: Entry) {
-        *self.0.lock() = Some(entry);
+    fn store(&self, key: &Arc<str>, entry: Entry) {
+        self.0.lock().insert(Arc::clone(key), entry);
     }
 
-    fn evict(&self, _: &str) {
-        *self.0.lock() = None;
+    fn evict(&self, key: &str) {
+        self.0.lock().remove(key);
     }
 
-    fn evict_where(&self, _: &dyn Fn(&str) -> bool) {
-        *self.0.lock() = None;
+    fn evict_where(&self, matches: &dyn Fn(&str) -> bool) {
+        self.0.lock().retain(|key, _| !matches(key));
     }
 }
 
 impl World {
     fn new() -> Arc<Self> {
-        let store = Arc::new(OneSlot::default());
-        let local = Local::new(
-            vec![Store { position: 0, face: Arc::clone(&store) as _ }],
-            Horizon::open(Clock::system()),
-            false,
-        );
-        Arc::new(Self { local, store, source: AtomicU64::new(1), loads: AtomicUsize::new(0) })
+        Self::with_tags(&[])
+    }
+
+    /// One whose values have these tags.
+    fn with_tags(tags: &[&str]) -> Arc<Self> {
+        let (store, time) = (Arc::new(Shelf::default()), Arc::new(AtomicU64::new(1)));
+        let below: Arc<dyn InProcess> = Arc::new(Shelf::default());
+        let stores = vec![Store { position: 0, face: Arc::clone(&store) as _ }, Store { position: 1, face: below }];
+        let local = Local::new(stores, Horizon::open(Clock::manual(Arc::clone(&time))), false);
+        let tags = tags.iter().map(|tag| Tag::from(*tag)).collect();
+        let (source, loads) = (AtomicU64::new(1), AtomicUsize::new(0));
+        Arc::new(Self { local, store, source, loads, time, tags })
+    }
+
+    fn tick(&self) {
+        self.time.fetch_add(1, Ordering::SeqCst);
     }
 
     /// What a caller of a loading verb does; `cancel` drops the leader's future after it has read the source.
     async fn get_or_load(&self, cancel: bool) -> Option<u64> {
         loop {
+            self.tick();
             if let Some(version) = self.stored() {
                 return Some(version);
             }
@@ -90,21 +104,38 @@ impl World {
             if cancel {
                 return None;
             }
-            self.local.fill(lead.watch(), Origin::Source, vec![(0, entry(version))]);
+            let loaded = entry(version).tagged(&self.tags);
+            self.local.fill(lead.watch(), Origin::Source, vec![(0, loaded.clone()), (1, loaded)]);
             lead.land(version);
             return Some(version);
         }
     }
 
+    /// What a read does that finds a value in the second store only: it copies it into the first.
+    fn copy_up(&self) {
+        if let Some((position, found)) = self.local.lookup_next(KEY) {
+            thread::yield_now();
+            self.local.copy_up(KEY, position, &found, vec![(0, found.clone())]);
+        }
+    }
+
     /// The writer's order: the source first, then the invalidation. Answers the version that is now current.
     fn write_and_invalidate(&self) -> u64 {
+        self.write_and(|local| local.revoke(KEY))
+    }
+
+    fn write_and(&self, announce: impl FnOnce(&Local<u64>)) -> u64 {
         let version = self.source.fetch_add(1, Ordering::SeqCst) + 1;
-        self.local.revoke(KEY);
+        self.tick();
+        announce(&self.local);
+        self.tick();
         version
     }
 
+    /// What a hit finds.
     fn stored(&self) -> Option<u64> {
-        self.store.lookup(KEY).and_then(|entry| version(&entry))
+        let found = self.local.lookup_first(KEY).or_else(|| Some(self.local.lookup_next(KEY)?.1));
+        found.and_then(|entry| version(&entry))
     }
 }
 
@@ -123,9 +154,26 @@ fn spawn_load(world: &Arc<World>, cancel: bool) -> thread::JoinHandle<Option<u64
 
 /// I1, I2: after an invalidation, nothing older is stored or answered.
 fn invalidation_during_loads() {
-    let world = World::new();
-    let loads = [spawn_load(&world, false), spawn_load(&world, false)];
-    let current = world.write_and_invalidate();
+    change_during_loads(&World::new(), |local| local.revoke(KEY));
+}
+
+/// The same for every key that matches.
+fn pattern_during_loads() {
+    change_during_loads(&World::new(), |local| local.revoke_where(&|key| key == KEY));
+}
+
+/// The same in one step, however many there are.
+fn flush_during_loads() {
+    change_during_loads(&World::new(), Local::flush);
+}
+
+fn tag_during_loads() {
+    change_during_loads(&World::with_tags(&["t", "u"]), |local| local.revoke_tag(&"t".into()));
+}
+
+fn change_during_loads(world: &Arc<World>, announce: fn(&Local<u64>)) {
+    let loads = [spawn_load(world, false), spawn_load(world, false)];
+    let current = world.write_and(announce);
     if let Some(stored) = world.stored() {
         assert!(stored >= current, "the store holds {stored} after {current} was announced");
     }
@@ -136,6 +184,33 @@ fn invalidation_during_loads() {
     }
     let stored = world.stored();
     assert!(stored.is_none() || stored >= Some(current), "{stored:?} at rest after {current}");
+    assert_eq!(world.local.in_flight(), 0, "a key was left in flight");
+}
+
+/// What is copied from one in-process tier into another goes with the rest.
+fn pattern_during_copy() {
+    let world = World::new();
+    world.local.fill(&mut world.local.watch(KEY), Origin::Source, vec![(1, entry(1))]);
+    let copy = {
+        let world = Arc::clone(&world);
+        thread::spawn(move || world.copy_up())
+    };
+    world.write_and(|local| local.revoke_where(&|key| key == KEY));
+    copy.join().expect("no panic");
+    assert_eq!(world.stored(), None, "a copy stayed");
+}
+
+/// A put where no tier is awaited is one step.
+fn plain_put_during_loads() {
+    let world = World::new();
+    let loads = [spawn_load(&world, false), spawn_load(&world, false)];
+    let put = world.write_and(|local| local.put(KEY, |position| (position == 0).then(|| entry(2))));
+    let answered = future::block_on(world.get_or_load(false));
+    assert_eq!(answered, Some(put));
+    for load in loads {
+        load.join().expect("no panic");
+    }
+    assert_eq!(world.stored(), Some(put), "at rest");
     assert_eq!(world.local.in_flight(), 0, "a key was left in flight");
 }
 
@@ -226,6 +301,31 @@ fn nothing_stale_is_stored_or_answered_after_an_invalidation() {
 }
 
 #[test]
+fn nothing_stale_is_stored_or_answered_after_a_pattern() {
+    holds(pattern_during_loads);
+}
+
+#[test]
+fn nothing_stale_is_stored_or_answered_after_a_flush() {
+    holds(flush_during_loads);
+}
+
+#[test]
+fn nothing_stale_is_stored_or_answered_after_a_tag_was_revoked() {
+    holds(tag_during_loads);
+}
+
+#[test]
+fn nothing_is_copied_past_a_pattern() {
+    holds(pattern_during_copy);
+}
+
+#[test]
+fn nothing_older_is_stored_or_answered_after_a_plain_put() {
+    holds(plain_put_during_loads);
+}
+
+#[test]
 fn nothing_older_is_stored_or_answered_after_a_put() {
     holds(put_during_loads);
 }
@@ -258,7 +358,15 @@ fn the_model_finds_the_missing_stamp() {
 
 #[test]
 fn the_model_finds_late_joiners() {
-    breaks_without(Protection::NoLateJoiners, invalidation_during_loads);
+    for scenario in [invalidation_during_loads, pattern_during_loads, flush_during_loads, tag_during_loads] {
+        breaks_without(Protection::NoLateJoiners, scenario);
+    }
+}
+
+#[test]
+fn the_model_finds_the_missing_stamp_after_a_pattern_and_a_put() {
+    breaks_without(Protection::StampBeforeFill, pattern_during_loads);
+    breaks_without(Protection::StampBeforeFill, plain_put_during_loads);
 }
 
 #[test]

@@ -80,14 +80,20 @@ pub(crate) struct Explored {
 /// A schedule that broke a promise.
 pub(crate) struct Broken {
     pub(crate) why: String,
-    pub(crate) choices: Vec<usize>,
     pub(crate) schedule: Vec<String>,
     pub(crate) explored: Explored,
 }
 
+impl Broken {
+    /// How many schedules were begun until it was found.
+    pub(crate) fn number(&self) -> usize {
+        self.explored.schedules + self.explored.equivalent + 1
+    }
+}
+
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} (schedule {})", self.why, self.explored.schedules + self.explored.equivalent + 1)?;
+        writeln!(f, "{} (schedule {})", self.why, self.number())?;
         self.schedule.iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
 }
@@ -142,7 +148,7 @@ pub(crate) fn explore<P: Play>(bound: Bound, cap: usize, start: impl Fn() -> P) 
             Err(why) => {
                 let choices: Vec<usize> = path.iter().map(|node| node.choice).collect();
                 let schedule = tell(&choices, start());
-                return Err(Box::new(Broken { why, choices, schedule, explored }));
+                return Err(Box::new(Broken { why, schedule, explored }));
             }
         }
         assert!(explored.schedules + explored.equivalent < cap, "more than {cap} schedules: {explored:?}");

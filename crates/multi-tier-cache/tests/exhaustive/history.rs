@@ -13,7 +13,7 @@ pub(crate) const INSTANCES: usize = 3;
 pub(crate) type Changes = u64;
 
 /// The number of a value.
-pub(crate) type Id = u64;
+pub(crate) type Id = usize;
 
 #[derive(Debug, Clone, Copy)]
 enum Origin {
@@ -93,7 +93,7 @@ impl History {
 
     fn value(&mut self, origin: Origin) -> Id {
         self.origins.push(Some(origin));
-        self.origins.len() as Id - 1
+        self.origins.len() - 1
     }
 
     /// A change takes effect at the coordinator.
@@ -177,7 +177,7 @@ impl History {
     }
 
     fn reflects(&self, id: Id) -> Changes {
-        match self.origins.get(id as usize).copied().flatten() {
+        match self.origins.get(id).copied().flatten() {
             None => 0,
             Some(Origin::Loaded(changes)) => changes,
             // A put that was cancelled goes on in the background: when it took effect is not known.
@@ -190,7 +190,7 @@ impl History {
 
     /// Whether `id` is from before `other`.
     fn is_older(&self, id: Id, other: Id) -> bool {
-        let origin = |id: Id| self.origins.get(id as usize).copied().flatten();
+        let origin = |id: Id| self.origins.get(id).copied().flatten();
         match (origin(id), origin(other)) {
             (Some(Origin::Loaded(changes)), Some(Origin::Loaded(newer))) => newer & !changes != 0,
             (Some(Origin::Put(put)), Some(Origin::Put(newer))) => self.changes[put].effect < self.changes[newer].effect,
@@ -241,7 +241,7 @@ impl History {
     }
 
     fn describe(&self, id: Id) -> String {
-        match self.origins.get(id as usize).copied().flatten() {
+        match self.origins.get(id).copied().flatten() {
             None => format!("an unknown value {id}"),
             Some(Origin::Loaded(changes)) => format!("value {id}, loaded after {}", describe_changes(changes)),
             Some(Origin::Put(put)) => format!("value {id}, put by #{put}"),
@@ -260,5 +260,5 @@ pub(crate) fn bytes_of(id: Id) -> Bytes {
 
 /// The number at the end: a tagged value has a head.
 fn id_of(bytes: &Bytes) -> Id {
-    bytes.iter().rev().take(8).rev().fold(0, |id, byte| id << 8 | Id::from(*byte))
+    bytes.iter().rev().take(size_of::<Id>()).rev().fold(0, |id, byte| id << 8 | Id::from(*byte))
 }

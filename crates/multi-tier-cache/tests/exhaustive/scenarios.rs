@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use multi_tier_cache::CallOptions;
 
+use crate::history::INSTANCES;
 use crate::world::{Plan, Token, World, lasting};
 
 const A: usize = 0;
@@ -199,7 +200,7 @@ pub(crate) fn quiet_put_against_load_and_removal() -> World {
 }
 
 pub(crate) fn pattern_against_loads() -> World {
-    let mut world = World::new(Plan::default());
+    let mut world = World::new(Plan { deaf: B_IS_DEAF, ..Plan::default() });
     world.before(B, |me| async move { me.load(OTHER).await });
     world.actor(A, "loads", |me| async move {
         me.load(K).await;
@@ -213,7 +214,7 @@ pub(crate) fn pattern_against_loads() -> World {
 }
 
 pub(crate) fn clear_against_loads() -> World {
-    let mut world = World::new(Plan::default());
+    let mut world = World::new(Plan { deaf: B_IS_DEAF, ..Plan::default() });
     world.before(B, |me| async move { me.load(OTHER).await });
     world.actor(A, "loads", |me| async move {
         me.load(K).await;
@@ -227,7 +228,7 @@ pub(crate) fn clear_against_loads() -> World {
 }
 
 pub(crate) fn many_against_loads() -> World {
-    let mut world = World::new(Plan::default());
+    let mut world = World::new(Plan { deaf: B_IS_DEAF, ..Plan::default() });
     world.before(B, |me| async move { me.load(OTHER).await });
     world.actor(A, "loads", |me| async move {
         me.load(K).await;
@@ -295,6 +296,9 @@ fn deep() -> Plan {
     Plan { below: true, runtime: true, ..Plan::default() }
 }
 
+/// Own messages, heard late, only drop what the author dropped.
+const B_IS_DEAF: [bool; INSTANCES] = [false, true, false];
+
 /// What only the tier below holds is promoted while a peer removes it.
 pub(crate) fn promotion_against_removal() -> World {
     let mut world = World::new(deep());
@@ -307,7 +311,7 @@ pub(crate) fn promotion_against_removal() -> World {
 
 /// The same by a load, which holds a lease while it looks below.
 pub(crate) fn promotion_by_load_against_removal() -> World {
-    let mut world = World::new(deep());
+    let mut world = World::new(Plan { deaf: B_IS_DEAF, ..deep() });
     world.before(B, |me| async move { me.load(K).await });
     world.shared().evict_from_the_hub(K);
     world.actor(A, "loads", |me| async move { me.load(K).await });
@@ -324,33 +328,36 @@ pub(crate) fn load_with_tier_below_against_removal() -> World {
 
 /// What was written below by a load that the removal overtook is taken back; until then nobody reads it.
 pub(crate) fn load_after_removal_with_tier_below() -> World {
-    let mut world = World::new(deep());
+    let mut world = World::new(Plan { deaf: B_IS_DEAF, ..deep() });
     world.actor(A, "loads", |me| async move { me.load(K).await });
     // It is about to write below.
     world.advance(11);
     world.actor(B, "removes", |me| async move { me.remove(K).await });
+    // It has removed what is below.
+    world.advance(3);
     world.actor(B, "gets", |me| async move { me.get(K).await });
     world
 }
 
 pub(crate) fn put_with_tier_below_against_removal() -> World {
-    let mut world = World::new(deep());
+    let mut world = World::new(Plan { deaf: B_IS_DEAF, ..deep() });
     world.actor(A, "puts", |me| async move { me.put(K).await });
     world.actor(B, "removes", |me| async move { me.remove(K).await });
     world
 }
 
 pub(crate) fn put_against_put_with_tier_below() -> World {
-    let mut world = World::new(deep());
+    let mut world = World::new(Plan { deaf: B_IS_DEAF, ..deep() });
     world.actor(A, "puts", |me| async move { me.put(K).await });
-    // It has removed what is below.
-    world.advance(4);
+    // It is about to write below.
+    world.advance(8);
     world.actor(B, "puts", |me| async move { me.put(K).await });
+    world.advance(4);
     world
 }
 
 pub(crate) fn pattern_with_tier_below_against_load() -> World {
-    let mut world = World::new(deep());
+    let mut world = World::new(Plan { deaf: B_IS_DEAF, ..deep() });
     world.actor(A, "loads", |me| async move { me.load(K).await });
     world.actor(B, "removes k:*", |me| async move { me.remove_pattern("k:*").await });
     world
@@ -358,7 +365,7 @@ pub(crate) fn pattern_with_tier_below_against_load() -> World {
 
 /// Every instance has an awaited tier of its own below the hub.
 pub(crate) fn private_tier_against_a_peers_removal() -> World {
-    let mut world = World::new(Plan { private: true, runtime: true, ..Plan::default() });
+    let mut world = World::new(Plan { private: true, runtime: true, deaf: B_IS_DEAF, ..Plan::default() });
     world.actor(A, "loads", |me| async move { me.load(K).await });
     world.actor(B, "removes", |me| async move { me.remove(K).await });
     world
@@ -366,12 +373,14 @@ pub(crate) fn private_tier_against_a_peers_removal() -> World {
 
 /// What was read there while a write that the removal overtook was on its way.
 pub(crate) fn private_tier_read_beside_load() -> World {
-    let mut world = World::new(Plan { private: true, runtime: true, ..Plan::default() });
+    let mut world = World::new(Plan { private: true, runtime: true, deaf: B_IS_DEAF, ..Plan::default() });
     world.actor(A, "loads", |me| async move { me.load(K).await });
     // It is about to write there.
     world.advance(11);
-    world.actor(A, "gets", |me| async move { me.get(K).await });
     world.actor(B, "removes", |me| async move { me.remove(K).await });
+    // It has taken effect.
+    world.advance(5);
+    world.actor(A, "gets", |me| async move { me.get(K).await });
     world
 }
 
@@ -390,7 +399,7 @@ pub(crate) fn answer_after_failover() -> World {
 }
 
 pub(crate) fn private_tier_read_against_a_peers_removal() -> World {
-    let mut world = World::new(Plan { private: true, runtime: true, ..Plan::default() });
+    let mut world = World::new(Plan { private: true, runtime: true, deaf: B_IS_DEAF, ..Plan::default() });
     world.before(A, |me| async move { me.load(K).await });
     world.shared().evict_from_the_hub(K);
     world.actor(A, "gets", |me| async move { me.get(K).await });
@@ -527,14 +536,26 @@ pub(crate) fn at_least_without_messages() -> World {
     world
 }
 
-/// The leader of a flight goes away after so many steps.
+/// The leader of a flight goes away after so many steps: one further load, once its lease has ended.
 pub(crate) fn cancelled_leader(steps: usize) -> World {
-    let mut world = World::new(Plan { runtime: true, ..alone() });
-    world.actor(A, "loads, goes away", move |me| async move { me.cancelled(steps, me.load(K)).await });
-    world.actor(A, "loads", |me| async move { me.load(K).await });
-    world.actor(A, "loads too", |me| async move { me.load(K).await });
+    let mut world = World::new(Plan { waits: true, step: Duration::from_secs(2), ..alone() });
+    leader_that_goes_away(&mut world, steps);
     world.at_rest(|history| if history.loads <= 2 { Ok(()) } else { Err("I8: more than one further load".into()) });
     world
+}
+
+/// The same where its lease is given back in the background.
+pub(crate) fn cancelled_leader_within_a_runtime(steps: usize) -> World {
+    let mut world = World::new(Plan { runtime: true, ..alone() });
+    leader_that_goes_away(&mut world, steps);
+    world
+}
+
+fn leader_that_goes_away(world: &mut World, steps: usize) {
+    world.actor(A, "loads, goes away", move |me| async move { me.cancelled(steps, me.load(K)).await });
+    world.advance(steps.min(3));
+    world.actor(A, "loads", |me| async move { me.load(K).await });
+    world.actor(A, "loads too", |me| async move { me.load(K).await });
 }
 
 /// A writer goes away after so many steps, beside a load.
@@ -548,7 +569,7 @@ pub(crate) fn cancelled_removal(steps: usize) -> World {
     world
 }
 
-/// The same outside a runtime, where nobody carries it on.
+/// A put, outside a runtime, where nobody carries it on.
 pub(crate) fn cancelled_put(steps: usize) -> World {
     let mut world = World::new(Plan::default());
     world.before(A, |me| async move { me.load(K).await });

@@ -150,11 +150,17 @@ impl CacheBackend for Apart {
 
     fn remove_pattern<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, CacheResult<()>> {
         let glob = Glob::new(pattern);
-        Box::pin(async move { Ok(self.scan(|key| glob.matches(key)).await) })
+        Box::pin(async move {
+            self.scan(|key| glob.matches(key)).await;
+            Ok(())
+        })
     }
 
     fn clear(&self) -> BoxFuture<'_, CacheResult<()>> {
-        Box::pin(async move { Ok(self.scan(|_| true).await) })
+        Box::pin(async move {
+            self.scan(|_| true).await;
+            Ok(())
+        })
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -231,11 +237,17 @@ impl CacheBackend for Shelves {
 
     fn remove_pattern<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, CacheResult<()>> {
         let glob = Glob::new(pattern);
-        Box::pin(async move { Ok(self.scan(|key| glob.matches(key)).await) })
+        Box::pin(async move {
+            self.scan(|key| glob.matches(key)).await;
+            Ok(())
+        })
     }
 
     fn clear(&self) -> BoxFuture<'_, CacheResult<()>> {
-        Box::pin(async move { Ok(self.scan(|_| true).await) })
+        Box::pin(async move {
+            self.scan(|_| true).await;
+            Ok(())
+        })
     }
 
     fn capabilities(&self) -> Capabilities {
