@@ -70,7 +70,7 @@ impl Engine {
         if copies.iter().all(|(position, _)| self.remote(*position).is_none()) {
             let made = copies.len();
             let filled = !copies.is_empty() && self.local.fill(lead.watch(), origin, copies);
-            if !filled && self.is_from_the_fleet(&answer) {
+            if !filled && self.may_be_newer_than_here(&answer) {
                 self.local.observed(lead.watch());
             }
             self.count_promotions(origin, if filled { made } else { 0 });
@@ -86,10 +86,16 @@ impl Engine {
         answer
     }
 
-    /// Whether an answer is what a tier holds that other instances change too.
-    fn is_from_the_fleet(&self, answer: &Answer) -> bool {
+    /// Whether an answer was loaded, or is what a tier holds that other instances change too: what was stored here
+    /// meanwhile may be older.
+    fn may_be_newer_than_here(&self, answer: &Answer) -> bool {
         let source = answer.as_ref().ok().and_then(|hit| Some(hit.as_ref()?.source));
-        matches!(source, Some(Source::Tier(position)) if self.shared.is_some() && self.is_shared(position))
+        self.shared.is_some()
+            && match source {
+                Some(Source::Tier(position)) => self.is_shared(position),
+                Some(Source::Loader) => true,
+                None => false,
+            }
     }
 
     async fn fill(&self, watch: &mut Watch<Answer>, origin: Origin, copies: Vec<Placed>, lease: Option<Lease>) {
@@ -106,7 +112,7 @@ impl Engine {
         {
             match lease.fill(bytes, entry.expires().since(self.options.clock.now()), entry.tags()).await {
                 Ok(true) => made += 1,
-                Ok(false) => return,
+                Ok(false) => return self.local.observed(watch),
                 Err(_) => below = false,
             }
         }
@@ -121,6 +127,8 @@ impl Engine {
         let count = local.len();
         if self.local.fill(watch, origin, local) {
             made += count;
+        } else if self.shared.is_some() {
+            self.local.observed(watch);
         }
         self.count_promotions(origin, made);
     }

@@ -387,10 +387,12 @@ impl<T: Clone> Watch<T> {
         let place = &self.place;
         let stamp = self.stamp;
         place.with_slot(|slot| {
-            if slot.stamp.filled != stamp.filled && Protection::NewerValueStays.is_on() {
+            if slot.stamp != stamp && Protection::NewerValueStays.is_on() {
                 evict(&place.key);
             }
             slot.stamp.filled += 1;
+            // Nor may a load that began before be joined by whoever comes after this answer.
+            place.table.count_closed(slot.close());
         });
     }
 
