@@ -112,7 +112,7 @@ impl Engine {
         {
             match lease.fill(bytes, entry.expires().since(self.options.clock.now()), entry.tags()).await {
                 Ok(true) => made += 1,
-                Ok(false) => return self.local.observed(watch),
+                Ok(false) => return,
                 Err(_) => below = false,
             }
         }

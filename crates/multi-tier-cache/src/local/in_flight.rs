@@ -391,8 +391,6 @@ impl<T: Clone> Watch<T> {
                 evict(&place.key);
             }
             slot.stamp.filled += 1;
-            // Nor may a load that began before be joined by whoever comes after this answer.
-            place.table.count_closed(slot.close());
         });
     }
 
