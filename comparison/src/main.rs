@@ -4,6 +4,7 @@
 //! Every row interleaves its contenders within each round; what counts are ratios of medians, since the machine is
 //! rarely quiet. Results go to standard output and to RESULTS.md.
 
+mod coherence;
 mod contenders;
 mod report;
 mod rounds;
@@ -27,13 +28,15 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
+    if let [_, role, kind, url] = &std::env::args().collect::<Vec<_>>()[..]
+        && role == coherence::ROLE
+    {
+        return coherence::member(kind, url);
+    }
     let arguments = parse(std::env::args().skip(1))?;
     let stage = Stage::set(arguments.quick)?;
     let mut results = Vec::new();
-    for (number, build) in (1..).zip(rows::ALL) {
-        if !arguments.rows.is_empty() && !arguments.rows.contains(&number) {
-            continue;
-        }
+    for (number, build) in (1..).zip(rows::ALL).filter(|(number, _)| arguments.wants(*number)) {
         for row in build(&stage).with_context(|| format!("row {number}"))? {
             eprintln!("{number} {}", row.title);
             let result = rounds::run(row, &stage);
@@ -41,9 +44,23 @@ fn main() -> Result<()> {
             results.push(result);
         }
     }
-    let report = report::document(&results, &stage)?;
+    let mut coherence = Vec::new();
+    for (number, build) in (rows::ALL.len() + 1..).zip(coherence::ALL).filter(|(number, _)| arguments.wants(*number)) {
+        let row = build(&stage);
+        eprintln!("{number} {}", row.title);
+        let result = coherence::run(row);
+        eprint!("{}", report::coherence_lines(&result));
+        coherence.push(result);
+    }
+    let report = report::document(&results, &coherence, &stage)?;
     println!("{report}");
     std::fs::write(&arguments.out, report).with_context(|| format!("cannot write {}", arguments.out.display()))
+}
+
+impl Arguments {
+    fn wants(&self, number: usize) -> bool {
+        self.rows.is_empty() || self.rows.contains(&number)
+    }
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments> {
@@ -55,8 +72,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments> {
             "--rows" => {
                 let list = arguments.next().context(USAGE)?;
                 parsed.rows = list.split(',').map(|row| row.trim().parse().context(USAGE)).collect::<Result<_>>()?;
-                if let Some(unknown) = parsed.rows.iter().find(|row| !(1..=rows::ALL.len()).contains(*row)) {
-                    bail!("there is no row {unknown}; there are 1 to {}", rows::ALL.len());
+                let last = rows::ALL.len() + coherence::ALL.len();
+                if let Some(unknown) = parsed.rows.iter().find(|row| !(1..=last).contains(*row)) {
+                    bail!("there is no row {unknown}; there are 1 to {last}");
                 }
             }
             "--out" => parsed.out = arguments.next().context(USAGE)?.into(),

@@ -1,17 +1,19 @@
-//! The table.
+//! The tables.
 
 use std::fmt::Write as _;
 use std::process::Command;
 
 use anyhow::Result;
 
+use crate::coherence::{self, Gauge, Observed};
+use crate::contenders::instance::Kind;
 use crate::rounds::{Bar, Measured, Role, RowResult, Unit};
 use crate::stage::Stage;
 
 const LOCK: &str = include_str!("../Cargo.lock");
 const PACKAGES: [&str; 6] = ["multi-tier-cache", "amalgam-cache", "moka", "quick_cache", "redis", "tokio"];
 
-pub(crate) fn document(results: &[RowResult], stage: &Stage) -> Result<String> {
+pub(crate) fn document(results: &[RowResult], coherence: &[coherence::RowResult], stage: &Stage) -> Result<String> {
     let mut text = String::from("# Comparison\n\n");
     let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     writeln!(
@@ -23,6 +25,16 @@ pub(crate) fn document(results: &[RowResult], stage: &Stage) -> Result<String> {
     writeln!(text, "* {}, profile `release` (thin LTO, one codegen unit)", output("rustc", &["--version"]))?;
     writeln!(text, "* {}", output("redis-server", &["--version"]))?;
     writeln!(text, "* {}", versions())?;
+    if !results.is_empty() {
+        costs(&mut text, results, stage)?;
+    }
+    if !coherence.is_empty() {
+        between_instances(&mut text, coherence, stage)?;
+    }
+    Ok(text)
+}
+
+fn costs(text: &mut String, results: &[RowResult], stage: &Stage) -> Result<()> {
     writeln!(
         text,
         "\nMedian of {} rounds ({} where a server or a timer is waited for); in each round every contender of a row runs once, in rotating order. The baseline \
@@ -36,7 +48,79 @@ pub(crate) fn document(results: &[RowResult], stage: &Stage) -> Result<String> {
     for result in results {
         text.push_str(&lines(result));
     }
-    Ok(text)
+    Ok(())
+}
+
+fn between_instances(text: &mut String, results: &[coherence::RowResult], stage: &Stage) -> Result<()> {
+    writeln!(
+        text,
+        "\n## Coherence\n\nInstances that share one Redis, set up with each contender's defaults. Median (and range) of {} \
+         rounds; a bar for a share or a count must hold in every round. A read is stale if it returns a version older \
+         than one whose invalidation had succeeded that long before the read began.\n",
+        stage.long_rounds
+    )?;
+    let names =
+        Kind::ALL.map(|kind| if kind == Kind::Ours { format!("**{}**", kind.name()) } else { kind.name().into() });
+    writeln!(text, "| row | measure | {} | bar |\n|---|---|{}---|", names.join(" | "), "---:|".repeat(names.len()))?;
+    for result in results {
+        text.push_str(&coherence_lines(result));
+    }
+    Ok(())
+}
+
+/// The lines of one row about coherence: one for each measure.
+pub(crate) fn coherence_lines(result: &coherence::RowResult) -> String {
+    let mut text = String::new();
+    for (place, measure) in result.measures.iter().enumerate() {
+        let title = if place == 0 { result.title.as_str() } else { "" };
+        let seen = |kind: Kind| result.observed.iter().find(|seen| seen.kind == kind);
+        let cells = Kind::ALL.map(|kind| seen(kind).map_or_else(String::new, |seen| cell(seen, place, measure.gauge)));
+        let bar = seen(Kind::Ours).and_then(|seen| coherence_verdict(measure, seen, place)).unwrap_or_default();
+        let _ = writeln!(text, "| {title} | {} | {} | {bar} |", measure.name, cells.join(" | "));
+    }
+    text
+}
+
+fn cell(seen: &Observed, place: usize, gauge: Gauge) -> String {
+    let values = &seen.values[place];
+    let (Some(low), Some(high)) = (values.first(), values.last()) else { return "failed".into() };
+    let shown = |value: &f64| gauged(*value, gauge);
+    let failed = if seen.failed_rounds > 0 { format!(", {} failed", seen.failed_rounds) } else { String::new() };
+    let median = shown(&values[values.len() / 2]);
+    if values.len() == 1 {
+        return median + &failed;
+    }
+    format!("{median} ({} – {}){failed}", shown(low), shown(high))
+}
+
+fn coherence_verdict(measure: &coherence::Measure, seen: &Observed, place: usize) -> Option<String> {
+    let values = &seen.values[place];
+    let strict = matches!(measure.gauge, Gauge::Share | Gauge::Count);
+    let met = |holds: bool| if holds && seen.failed_rounds == 0 { "met" } else { "**missed**" };
+    let middle = values.get(values.len() / 2);
+    let shown = |limit| gauged(limit, measure.gauge);
+    Some(match measure.bar? {
+        coherence::Bar::AtMost(limit) => {
+            let judged = if strict { values.last() } else { middle };
+            format!("≤ {}: {}", shown(limit), met(judged.is_some_and(|value| *value <= limit)))
+        }
+        coherence::Bar::AtLeast(limit) => {
+            let judged = if strict { values.first() } else { middle };
+            format!("≥ {}: {}", shown(limit), met(judged.is_some_and(|value| *value >= limit)))
+        }
+    })
+}
+
+fn gauged(value: f64, gauge: Gauge) -> String {
+    match gauge {
+        Gauge::Share if value == 0.0 => "0".into(),
+        Gauge::Share => format!("{:.3} %", value * 100.0),
+        Gauge::Count => format!("{value:.0}"),
+        Gauge::Milliseconds if value.is_nan() => "no call".into(),
+        Gauge::Milliseconds if value < 10.0 => format!("{value:.2} ms"),
+        Gauge::Milliseconds => format!("{value:.0} ms"),
+        Gauge::PerSecond => format!("{:.1} k/s", value / 1e3),
+    }
 }
 
 /// The lines of one row.

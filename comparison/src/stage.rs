@@ -19,6 +19,8 @@ pub(crate) struct Stage {
     pub(crate) rounds: usize,
     /// Of the rows that wait for a server or a timer.
     pub(crate) slow_rounds: usize,
+    /// Of those that take many seconds.
+    pub(crate) long_rounds: usize,
     pub(crate) quick: bool,
     redis: RedisServer,
     taken: AtomicUsize,
@@ -28,9 +30,10 @@ impl Stage {
     pub(crate) fn set(quick: bool) -> Result<Self> {
         Ok(Self {
             narrow: Builder::new_current_thread().enable_all().build()?,
-            wide: Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?,
+            wide: wide_runtime()?,
             rounds: if quick { 9 } else { 31 },
             slow_rounds: if quick { 7 } else { 11 },
+            long_rounds: if quick { 1 } else { 3 },
             quick,
             redis: RedisServer::start().context("redis-server")?,
             taken: AtomicUsize::new(0),
@@ -54,4 +57,9 @@ impl Stage {
     pub(crate) fn operations(&self, full: usize) -> usize {
         if self.quick { full / 4 } else { full }
     }
+}
+
+/// Like that of every stage.
+pub(crate) fn wide_runtime() -> Result<Runtime> {
+    Ok(Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?)
 }

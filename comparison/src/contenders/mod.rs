@@ -2,6 +2,7 @@
 
 pub(crate) mod amalgam;
 pub(crate) mod established;
+pub(crate) mod instance;
 pub(crate) mod ours;
 pub(crate) mod raw;
 

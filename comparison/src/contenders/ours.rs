@@ -40,6 +40,12 @@ pub(crate) async fn default_system(url: &str) -> Result<CacheSystem> {
     Ok(CacheSystemBuilder::new().with_redis_url(url).build().await?)
 }
 
+/// One instance of a fleet, set up as the default system is, and its first tier.
+pub(crate) async fn joined(url: &str) -> Result<(CacheSystem, Arc<QuickCacheBackend>)> {
+    let l1 = Arc::new(QuickCacheBackend::new(L1_ENTRIES)?);
+    Ok((CacheSystemBuilder::new().with_l1(Arc::clone(&l1) as _).with_redis_url(url).build().await?, l1))
+}
+
 pub(crate) async fn fill(manager: &CacheManager, keys: &[String], value: &Bytes) -> Result<()> {
     for key in keys {
         manager.set_with_strategy(key, value.clone(), STRATEGY).await?;

@@ -1,5 +1,6 @@
 //! Memcached, as one server or several.
 
+use std::any::Any;
 use std::env;
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
-use memcache::exp::Delete;
 
 use crate::backends::memcached::address;
 use crate::backends::memcached::item::{ServerKey, ServerTtl};
@@ -33,6 +33,10 @@ const URL_DEFAULT: &str = "127.0.0.1:11211";
 /// early. The remaining TTL that is reported is never above what was asked. The latest deadline is in January 2038.
 /// It can neither remove by pattern nor clear what is ours alone: both are errors. A value above the server's limit
 /// (1 MiB unless configured otherwise) is a `BackendError` that no retry mends.
+///
+/// As the nearest shared tier it lets one instance load a key at a time, and refuses what was loaded before a removal.
+/// That takes its CAS: started with `-C` it keeps puts, but nothing that was loaded. It keeps no log of invalidations:
+/// what other instances hold in process ends with its TTL.
 ///
 /// ```
 /// # fn main() -> multi_tier_cache::CacheResult<()> {
@@ -87,6 +91,10 @@ impl MemcachedCache {
         asked.map_err(|error| CacheError::InternalError(error.to_string()))?
     }
 
+    pub(crate) fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
     async fn read(&self, key: &str) -> CacheResult<Option<(Bytes, Option<Duration>)>> {
         let key = ServerKey::of(key);
         let get = key.get();
@@ -105,7 +113,7 @@ impl MemcachedCache {
 
     async fn delete(&self, key: &str) -> CacheResult<()> {
         let key = ServerKey::of(key);
-        let delete = Delete::new(key.name());
+        let delete = key.delete();
         let link = self.servers.of(key.name())?;
         link.exchange("remove", |client| async move { client.run(delete).await }).await?;
         Ok(())
@@ -192,15 +200,23 @@ impl CacheBackend for MemcachedCache {
         Box::pin(async move {
             for chunk in keys.chunks(defaults::KEY_CHUNK) {
                 let keys = chunk.iter().map(|key| ServerKey::of(key));
-                let deletes = keys.map(|key| (self.servers.place(key.name()), Delete::new(key.name()))).collect();
+                let deletes = keys.map(|key| (self.servers.place(key.name()), key.delete())).collect();
                 self.servers.batch("remove_many", deletes).await?;
             }
             Ok(())
         })
     }
 
+    fn concrete(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self)
+    }
+
     fn capabilities(&self) -> Capabilities {
-        Capabilities::TTL.and(Capabilities::BATCH).and(Capabilities::SHARED).and(Capabilities::BUDGETED)
+        Capabilities::TTL
+            .and(Capabilities::BATCH)
+            .and(Capabilities::CONDITIONAL_FILL)
+            .and(Capabilities::SHARED)
+            .and(Capabilities::BUDGETED)
     }
 }
 

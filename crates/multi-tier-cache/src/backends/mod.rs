@@ -2,7 +2,7 @@
 
 mod in_process;
 #[cfg(feature = "memcached")]
-mod memcached;
+pub(crate) mod memcached;
 
 pub mod dashmap_cache;
 pub mod glob;

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::CacheManager;
+#[cfg(feature = "memcached")]
+use crate::backends::MemcachedCache;
 #[cfg(feature = "redis")]
 use crate::backends::RedisCache;
 #[cfg(feature = "redis")]
@@ -11,6 +13,8 @@ use crate::backends::redis::address::RedisAddress;
 #[cfg(feature = "redis")]
 use crate::backends::redis::connection::Supervisor;
 use crate::coordinator::SharedCoordinator;
+#[cfg(feature = "memcached")]
+use crate::coordinator::memcached::MemcachedCoordinator;
 use crate::coordinator::memory::Hub;
 #[cfg(feature = "redis")]
 use crate::coordinator::redis::{Audit, RedisCoordinator};
@@ -44,6 +48,7 @@ pub(crate) enum BusChoice {
     Join(InvalidationConfig),
     /// The bus at another address than the values', unless it is the same.
     #[cfg(feature = "redis")]
+    #[cfg_attr(not(feature = "moka"), expect(dead_code, reason = "asked for by the pair of Moka and Redis only"))]
     JoinAt(String, InvalidationConfig),
 }
 
@@ -89,6 +94,7 @@ fn coordination(tiers: &[CacheTier], joining: &Joining) -> CacheResult<Option<Co
             _ => Ok(None),
         };
     };
+    let wanted = if coordinator.keeps_log() { wanted } else { without_log(wanted)? };
     #[cfg(feature = "test-util")]
     let coordinator = match &joining.stage {
         Some(stage) => stage.around(coordinator),
@@ -99,6 +105,11 @@ fn coordination(tiers: &[CacheTier], joining: &Joining) -> CacheResult<Option<Co
         Some(_) => Some(Announce { log, writes: config.auto_broadcast_on_write }),
     };
     Ok(Some(Coordination { position, coordinator, coherence: joining.coherence.clone(), announce }))
+}
+
+/// There is no bus where nobody keeps a log.
+fn without_log(wanted: Option<bool>) -> CacheResult<Option<bool>> {
+    if wanted == Some(true) { Err(no_coordinator()) } else { Ok(None) }
 }
 
 /// The channel is part of the names of keys, in braces that keep them in one cluster slot.
@@ -130,6 +141,11 @@ impl Keeper<'_> {
         let concrete: Arc<dyn Any + Send + Sync> = backend.concrete()?;
         let concrete = match concrete.downcast::<Hub>() {
             Ok(hub) => return Some(hub),
+            Err(concrete) => concrete,
+        };
+        #[cfg(feature = "memcached")]
+        let concrete = match concrete.downcast::<MemcachedCache>() {
+            Ok(memcached) => return Some(Arc::new(MemcachedCoordinator::new(MemcachedCache::clone(&memcached)))),
             Err(concrete) => concrete,
         };
         #[cfg(feature = "redis")]

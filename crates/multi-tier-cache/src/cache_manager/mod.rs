@@ -20,7 +20,9 @@ use crate::defaults;
 use crate::engine::{BytesLoad, Engine, Hit, Keep, Load, Options, Put, SharedLoad, TypedLoad, Wanted};
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
-use crate::invalidation::{InvalidationConfig, InvalidationStats};
+#[cfg(all(feature = "moka", feature = "redis"))]
+use crate::invalidation::InvalidationConfig;
+use crate::invalidation::InvalidationStats;
 #[cfg(all(feature = "moka", feature = "redis"))]
 use crate::redis_streams::RedisStreams;
 use crate::serialization::CacheSerializer;

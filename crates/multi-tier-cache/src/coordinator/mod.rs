@@ -2,9 +2,11 @@
 //!
 //! It decides two things for a whole fleet of instances: whether a value that was loaded may still be stored, and in
 //! which order invalidations happened. Everything else (who drops what, who waits for whom) is decided by each
-//! instance from its answers. `PROTOCOL.md` gives keys, scripts and fields; there are two implementations of this
-//! trait with one contract suite: [`memory`] and, in a server, [`redis`].
+//! instance from its answers. `PROTOCOL.md` gives keys, scripts and fields; there are two whole implementations of this
+//! trait with one contract suite, [`memory`] and, in a server, [`redis`], and one that has leases only: `memcached`.
 
+#[cfg(feature = "memcached")]
+pub(crate) mod memcached;
 #[cfg_attr(not(feature = "test-util"), allow(unreachable_pub, reason = "public in the test kit"))]
 pub(crate) mod memory;
 pub(crate) mod message;
@@ -36,6 +38,12 @@ pub(crate) type Messages = BoxStream<'static, Vec<u8>>;
 /// Leases, conditional fills and the log. Every method is one round trip, may run concurrently, and may be dropped at
 /// any await (it then may or may not take effect).
 pub(crate) trait Coordinator: Send + Sync {
+    /// Whether it keeps the log. One that does not has leases and tombstones only: a fence, tags, and whatever reads or
+    /// writes the log are `unsupported`, and nothing can be announced.
+    fn keeps_log(&self) -> bool {
+        true
+    }
+
     /// Takes the lease on a key for one load, unless a value is there or another load holds it.
     fn acquire<'a>(&'a self, ask: Acquire<'a>) -> BoxFuture<'a, CacheResult<Acquired>>;
 

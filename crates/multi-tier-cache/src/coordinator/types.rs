@@ -45,7 +45,8 @@ pub(crate) struct Acquire<'a> {
     pub(crate) token: Token,
     /// How long the lease lasts unless it is used or released.
     pub(crate) lease: Duration,
-    /// Whether it is granted although a value is present: the caller has no use for that value.
+    /// Whether it is granted although a value is present: the caller has no use for that value. Others may still get it,
+    /// or already miss it.
     pub(crate) refresh: bool,
     /// Tags known before the load: their tokens are created now if they are missing.
     pub(crate) tags: &'a [Tag],

@@ -166,6 +166,9 @@ impl Engine {
     /// until the scan has ended, whoever dropped a key could read the old value again.
     async fn remove_matching_shared(&self, pattern: &str) -> CacheResult<Option<Outcome<'_>>> {
         let Some(shared) = &self.shared else { return Ok(None) };
+        if !shared.keeps_log() {
+            return shared.remote.remove_pattern(pattern).await.map(|()| None);
+        }
         let work = async {
             shared.fence().await?;
             shared.remote.remove_pattern(pattern).await?;
@@ -207,7 +210,8 @@ impl Engine {
             for turn in self.local.turns_where(&|_| true) {
                 drop(turn.lock().await);
             }
-            let cleared = match self.shared.as_ref().filter(|_| self.coordinates(position)) {
+            let shared = self.shared.as_ref().filter(|shared| self.coordinates(position) && shared.keeps_log());
+            let cleared = match shared {
                 Some(shared) => {
                     let work = async {
                         shared.fence().await?;

@@ -225,9 +225,11 @@ impl Engine {
                 defaults::TAG_BYTES_MAX
             )));
         }
-        if !tags.is_empty() && self.shared.is_none() && !self.is_local() {
+        let revocable = self.shared.as_ref().map_or(self.is_local(), |shared| shared.keeps_log());
+        if !tags.is_empty() && !revocable {
             return Err(CacheError::ConfigError(
-                "tags need a stack of in-process tiers, or a tier that coordinates them, such as Redis".into(),
+                "tags need a stack of in-process tiers, or a nearest shared tier that keeps a log, such as Redis"
+                    .into(),
             ));
         }
         Ok(())

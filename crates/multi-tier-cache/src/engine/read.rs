@@ -129,10 +129,8 @@ impl Engine {
         let ground = self.ground(key, upper, unreadable, wanted).await;
         let (late, unproven) = (matches!(ground, Ground::Late), matches!(ground, Ground::Unproven));
         let (open, lease) = match ground {
-            Ground::Hit(hit) => {
-                let promote = self.tiers.get(upper - 1).is_some_and(|tier| self.may_promote(tier));
-                return self.found(key, hit, promote, None);
-            }
+            // Another load of the fleet made it just now: this instance would have stored it too.
+            Ground::Hit(hit) => return self.found(key, hit, true, None),
             Ground::Leased(lease) => (lease.is_open_below(), Some(lease)),
             Ground::Bare { open } => (open, None),
             Ground::Unproven => (self.local.horizon().serves_unproven(), None),
@@ -249,6 +247,7 @@ impl Engine {
         match decode(stored) {
             Stored::Plain(bytes) => Ok(Some(Entry::from_bytes(bytes, expires))),
             Stored::Foreign => Ok(None),
+            Stored::Tagged(..) if !shared.keeps_log() => Ok(None),
             Stored::Tagged(tags, bytes) => {
                 if tags.names.iter().any(|tag| shared.remote.owes_tag(tag)) {
                     return Ok(None);

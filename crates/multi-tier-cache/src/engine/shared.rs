@@ -100,6 +100,11 @@ impl Shared {
         })
     }
 
+    /// Whether there is a log, and with it a fence and tags.
+    pub(super) fn keeps_log(&self) -> bool {
+        self.coordinator.keeps_log()
+    }
+
     /// Asks for the lease on `key`, again and again while another load holds it and `patient`, within the wait budget.
     pub(super) async fn lease(self: &Arc<Self>, key: &Arc<str>, ask: LeaseAsk<'_>) -> Leased {
         let token = if Protection::TokenPerLoad.is_on() { Token::random() } else { self.client };
@@ -302,6 +307,9 @@ impl Forget for Shared {
 
     fn forget_pattern<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, CacheResult<()>> {
         Box::pin(async move {
+            if !self.keeps_log() {
+                return self.remote.scan_for(pattern).await;
+            }
             self.coordinator.fence(self.tombstone).await?;
             self.remote.scan_for(pattern).await?;
             self.revoke_bare(&Change::Pattern(pattern.into())).await

@@ -56,6 +56,8 @@ pub(crate) struct Bus {
     /// One poll at a time, so that answers come in the order of their questions. Counts them.
     polling: AsyncMutex<()>,
     polls: AtomicU64,
+    /// Whether the last one could follow the log to its end.
+    caught_up: AtomicBool,
     /// Entries of the log to be read at once.
     page: AtomicUsize,
     /// The last epoch that messages told which was not this instance's.
@@ -114,6 +116,7 @@ impl Bus {
             counts: Counts::default(),
             polling: AsyncMutex::default(),
             polls: AtomicU64::new(0),
+            caught_up: AtomicBool::new(false),
             page: AtomicUsize::new(defaults::LOG_PAGE),
             foreign: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
@@ -142,10 +145,14 @@ impl Bus {
         }
         let logged = self.log.revoke(whole).await?;
         announced.position = Some(logged.at);
-        self.progress.lock().acknowledge(logged.at);
+
         announced.fence = announced.fence.or(Some(logged));
         self.counts.sent.one();
+        // Noted first: who finds out that it was lost finds it in the journal.
         self.journal.lock().note(change, self.clock.now());
+        if self.progress.lock().acknowledge(logged.at) {
+            self.signals.attention.notify_one();
+        }
         Ok(announced)
     }
 
@@ -180,18 +187,23 @@ impl Bus {
         }
     }
 
-    /// Whether this instance reflects `position`, after it has caught up with the log if that may help.
+    /// Whether this instance reflects `position`, once it has followed the log up to this moment.
     pub(crate) async fn reach(&self, position: Position) -> bool {
         if !Protection::AtLeast.is_on() {
             return true;
         }
-        if self.reached(position) == Reached::NotYet {
-            let polls = self.polls.load(Ordering::Acquire);
-            let _one = self.polling.lock().await;
-            // A poll that began after the question was asked, for another reader, answers it too.
-            if self.polls.load(Ordering::Acquire) == polls && self.reached(position) == Reached::NotYet {
-                self.poll().await;
-            }
+        let polls = self.polls.load(Ordering::Acquire);
+        let one = self.polling.lock().await;
+        // Always asked: a failover that nobody has noticed yet may have lost the entry, and brought the older value
+        // back. A poll that began after the question, for another reader, answers it too.
+        if self.polls.load(Ordering::Acquire) == polls {
+            let caught_up = self.poll().await;
+            self.caught_up.store(caught_up, Ordering::Release);
+        }
+        let caught_up = self.caught_up.load(Ordering::Acquire);
+        drop(one);
+        if !caught_up {
+            return false;
         }
         match self.reached(position) {
             Reached::Yes => true,
@@ -294,7 +306,9 @@ impl Bus {
     /// Polls the log and reads what is missing. True if everything up to the poll has been applied.
     pub(crate) async fn catch_up(&self) -> bool {
         let _one = self.polling.lock().await;
-        self.poll().await
+        let caught_up = self.poll().await;
+        self.caught_up.store(caught_up, Ordering::Release);
+        caught_up
     }
 
     /// The same for whoever holds the right to poll.
@@ -337,8 +351,9 @@ impl Bus {
             }
             _ => {}
         }
+        let lost = progress.take_adrift(polled == Polled::Joined);
         self.prove(progress);
-        if polled == Polled::NewEpoch {
+        if lost || polled == Polled::NewEpoch {
             self.replay();
         }
         polled
@@ -388,13 +403,10 @@ impl Bus {
     fn start_over(&self, mut progress: MutexGuard<'_, Progress>, tail: Tail, question: Question) -> Page {
         self.counts.flushes.one();
         self.forget_everything();
-        let lost = progress.awaits_own();
         progress.restart(tail.at, question);
         self.prove(progress);
-        if lost {
-            // Nobody can tell whether they are in the part of the log that is gone.
-            self.replay();
-        }
+        // Nobody can tell whether own invalidations are in the part of the log that is gone.
+        self.replay();
         Page::Trimmed
     }
 

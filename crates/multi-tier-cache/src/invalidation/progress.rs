@@ -21,7 +21,9 @@ pub(crate) struct Progress {
     /// Places in the log of this instance's own invalidations that it has not followed yet: another entry there, or a
     /// log that ends before, has lost them.
     acknowledged: BTreeMap<u64, u64>,
-    /// One of them is known to be lost: its answer came after another history was followed.
+    /// Own invalidations were logged in an epoch that this instance does not follow, or does not follow any more.
+    adrift: Vec<u64>,
+    /// An own invalidation is known to be lost: its answer came after another entry was followed in its place.
     torn: bool,
 }
 
@@ -93,7 +95,7 @@ impl Progress {
     /// An instance whose in-process tiers are empty at `born`.
     pub(crate) fn new(born: Moment) -> Self {
         let (ring, own, acknowledged) = (VecDeque::new(), HashMap::new(), BTreeMap::new());
-        Self { at: None, ring, fresh_as_of: born, own, acknowledged, torn: false }
+        Self { at: None, ring, fresh_as_of: born, own, acknowledged, adrift: Vec::new(), torn: false }
     }
 
     pub(crate) fn at(&self) -> Option<Position> {
@@ -116,17 +118,35 @@ impl Progress {
     }
 
     /// An invalidation of this instance was logged at `position`.
-    pub(crate) fn acknowledge(&mut self, position: Position) {
-        let Some(at) = self.at.filter(|_| Protection::ForkDetection.is_on()) else { return };
-        if at.epoch != position.epoch || at.seq >= position.seq {
-            let found = at.epoch == position.epoch && self.nonce_at(position.seq).is_none_or(|n| n == position.nonce);
-            self.torn |= !found;
-            return;
+    /// True if the log must be asked what became of it.
+    pub(crate) fn acknowledge(&mut self, position: Position) -> bool {
+        if !Protection::ForkDetection.is_on() {
+            return false;
+        }
+        let Some(at) = self.at.filter(|at| at.epoch == position.epoch) else {
+            if !self.adrift.contains(&position.epoch) {
+                self.adrift.push(position.epoch);
+            }
+            return true;
+        };
+        if at.seq >= position.seq {
+            self.torn |= self.nonce_at(position.seq).is_some_and(|nonce| nonce != position.nonce);
+            return self.torn;
         }
         self.acknowledged.insert(position.seq, position.nonce);
         if self.acknowledged.len() > defaults::BUS_RING {
             self.acknowledged.pop_first();
         }
+        false
+    }
+
+    /// Whether own invalidations were logged in an epoch that has proved not to be this instance's. Asked after each
+    /// look at the log.
+    pub(crate) fn take_adrift(&mut self, joined: bool) -> bool {
+        let epoch = self.at.map(|at| at.epoch);
+        let lost = self.adrift.iter().any(|adrift| joined || Some(*adrift) != epoch);
+        self.adrift.clear();
+        lost
     }
 
     /// The log is about to be asked where it stands.
@@ -137,11 +157,6 @@ impl Progress {
             (at, _) => at,
         };
         Question { asked: now, known }
-    }
-
-    /// Whether own invalidations are not yet found in the log.
-    pub(crate) fn awaits_own(&self) -> bool {
-        !self.acknowledged.is_empty()
     }
 
     /// A message arrived.
@@ -385,19 +400,29 @@ mod tests {
         assert_eq!(progress.receive(&Record { at: other, ..record(7) }), Receipt::Gap);
         assert_eq!(progress.read(&Record { at: other, ..record(7) }), Err(Page::Forked), "another is in its place");
         assert_eq!(progress.receive(&record(7)), Receipt::Apply);
-        assert!(!progress.awaits_own());
+        assert!(progress.acknowledged.is_empty());
+    }
+
+    #[test]
+    fn an_entry_of_an_epoch_that_is_not_followed_is_adrift() {
+        let mut progress = joined(5);
+        let elsewhere = Position { epoch: EPOCH + 1, ..at(7) };
+        assert!(!progress.acknowledge(at(7)));
+        assert!(progress.acknowledge(elsewhere));
+        assert!(progress.take_adrift(false) && !progress.take_adrift(false));
+        progress.acknowledge(elsewhere);
+        asked(&mut progress, Tail { at: elsewhere, clock: 0 }, 20);
+        assert!(!progress.take_adrift(false), "it was the newer one");
     }
 
     #[test]
     fn an_answer_that_comes_after_its_place_was_taken_is_a_fork() {
-        for late in [Position { nonce: 1, ..at(6) }, Position { epoch: 8, ..at(6) }] {
-            let mut progress = joined(5);
-            progress.receive(&record(6));
-            progress.acknowledge(at(6));
-            assert_eq!(asked(&mut progress, tail(6), 20), Polled::Fresh, "its message was faster");
-            progress.acknowledge(late);
-            assert_eq!(asked(&mut progress, tail(6), 30), Polled::Forked);
-        }
+        let mut progress = joined(5);
+        progress.receive(&record(6));
+        assert!(!progress.acknowledge(at(6)));
+        assert_eq!(asked(&mut progress, tail(6), 20), Polled::Fresh, "its message was faster");
+        assert!(progress.acknowledge(Position { nonce: 1, ..at(6) }));
+        assert_eq!(asked(&mut progress, tail(6), 30), Polled::Forked);
     }
 
     #[test]

@@ -240,7 +240,7 @@ impl Remote {
             Debt::Pattern(pattern, failure) => {
                 match self.timed(defaults::PATTERN_BUDGET, self.erase_pattern(&pattern)).await {
                     Ok(()) => self.owed.settle_pattern(&pattern, failure),
-                    Err(error) if error.is_retryable() => return false,
+                    Err(error) if !self.refuses(&error) => return false,
                     Err(_) => self.owed.refuse_pattern(&pattern),
                 }
             }
@@ -248,7 +248,7 @@ impl Remote {
                 let Some(forget) = self.forget.get().and_then(Weak::upgrade) else { return false };
                 match self.timed(defaults::TIER_BUDGET, forget.forget_tag(&tag)).await {
                     Ok(()) => self.owed.settle_tag(&tag, failure),
-                    Err(error) if error.is_retryable() => return false,
+                    Err(error) if !self.refuses(&error) => return false,
                     Err(_) => self.owed.refuse_tag(&tag),
                 }
             }
@@ -265,13 +265,19 @@ impl Remote {
         true
     }
 
+    /// Whether it is no use asking again. Of a coordinator's answers only those that say so: others must hear of the
+    /// removal, whatever it takes (a password that is put right).
+    fn refuses(&self, error: &CacheError) -> bool {
+        error.is_refusal() || self.forget.get().is_none() && !error.is_retryable()
+    }
+
     async fn make_up_singly(&self, debts: &[(Box<str>, u64)]) -> bool {
         let mut answered = false;
         for (key, failure) in debts {
             match self.timed(defaults::TIER_BUDGET, self.erase(&[key])).await {
                 Ok(()) => self.owed.settle(key, *failure),
-                Err(error) if error.is_retryable() && !answered => return false,
-                Err(error) if error.is_retryable() => continue,
+                Err(error) if !self.refuses(&error) && !answered => return false,
+                Err(error) if !self.refuses(&error) => continue,
                 Err(_) => self.owed.refuse(key),
             }
             answered = true;

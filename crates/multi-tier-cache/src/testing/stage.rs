@@ -209,6 +209,10 @@ macro_rules! staged {
 }
 
 impl Coordinator for Staged {
+    fn keeps_log(&self) -> bool {
+        self.coordinator.keeps_log()
+    }
+
     fn acquire<'a>(&'a self, ask: Acquire<'a>) -> BoxFuture<'a, CacheResult<Acquired>> {
         staged!(self, Acquire, self.coordinator.acquire(ask))
     }

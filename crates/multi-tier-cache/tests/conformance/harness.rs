@@ -51,13 +51,12 @@ async fn run(scenario: impl Future<Output = Outcome>) -> Outcome {
     timeout(PATIENCE, scenario).await.unwrap_or_else(|_| panic!("the scenario hangs"))
 }
 
-/// One test for each line: where the scenario runs, and without what. A line may be ignored for a defect that is known.
+/// One test for each line: where the scenario runs, and without what.
 macro_rules! scenario {
-    ($scenario:ident { $($test:ident: $kind:ident $(without $off:ident)* $(ignored $story:literal)?),+ $(,)? }) => {
+    ($scenario:ident { $($test:ident: $kind:ident $(without $off:ident)*),+ $(,)? }) => {
         mod $scenario {
             $(
                 #[tokio::test]
-                $(#[ignore = $story])?
                 async fn $test() {
                     let without = [$(multi_tier_cache::testing::Protection::$off),*];
                     $crate::harness::judge(super::$scenario($crate::world::Kind::$kind), &without).await;

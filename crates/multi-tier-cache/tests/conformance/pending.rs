@@ -104,19 +104,13 @@ async fn a_failed_pattern_is_made_up_for(kind: Kind) -> Outcome {
     Failed::new(kind, pattern).await.is_made_up_for().await
 }
 
-scenario!(a_failed_delete_is_not_read_around {
-    redis: Redis ignored "I7: the tier is not read, but asking for the lease answers with the very value that is owed",
-    memory: Memory ignored "I7: as above",
-});
+scenario!(a_failed_delete_is_not_read_around { redis: Redis, memory: Memory });
 
 async fn a_failed_delete_is_not_read_around(kind: Kind) -> Outcome {
     Failed::new(kind, delete).await.is_not_read_around().await
 }
 
-scenario!(a_failed_put_is_not_read_around {
-    redis: Redis ignored "I7: the tier is not read, but asking for the lease answers with the very value that is owed",
-    memory: Memory ignored "I7: as above",
-});
+scenario!(a_failed_put_is_not_read_around { redis: Redis, memory: Memory });
 
 async fn a_failed_put_is_not_read_around(kind: Kind) -> Outcome {
     Failed::new(kind, put).await.is_not_read_around().await
@@ -128,10 +122,7 @@ async fn a_failed_tag_is_not_read_around(kind: Kind) -> Outcome {
     Failed::new(kind, tag).await.is_not_read_around().await
 }
 
-scenario!(a_failed_pattern_is_not_read_around {
-    redis: Redis ignored "I7: the tier is not read, but asking for the lease answers with the very value that is owed",
-    memory: Memory ignored "I7: as above",
-});
+scenario!(a_failed_pattern_is_not_read_around { redis: Redis, memory: Memory });
 
 async fn a_failed_pattern_is_not_read_around(kind: Kind) -> Outcome {
     let failed = Failed::new(kind, pattern).await;
@@ -142,10 +133,7 @@ async fn a_failed_pattern_is_not_read_around(kind: Kind) -> Outcome {
     failed.is_not_read_around().await
 }
 
-scenario!(a_failed_delete_is_not_settled_by_a_load {
-    redis: Redis ignored "I7: a fill settles the removal that is owed, and the other instances are never told",
-    memory: Memory ignored "I7: as above",
-});
+scenario!(a_failed_delete_is_not_settled_by_a_load { redis: Redis, memory: Memory });
 
 /// The shared tier gets the new value; what another instance has in its first tier is still to be dropped.
 async fn a_failed_delete_is_not_settled_by_a_load(kind: Kind) -> Outcome {
@@ -159,10 +147,7 @@ async fn a_failed_delete_is_not_settled_by_a_load(kind: Kind) -> Outcome {
     failed.is_made_up_for().await
 }
 
-scenario!(a_failed_delete_is_not_settled_by_a_quiet_write {
-    redis: Redis ignored "I7: a write that is announced to nobody settles the removal that is owed to everybody",
-    memory: Memory ignored "I7: as above",
-});
+scenario!(a_failed_delete_is_not_settled_by_a_quiet_write { redis: Redis, memory: Memory });
 
 /// A plain write comes before the background has tried again.
 async fn a_failed_delete_is_not_settled_by_a_quiet_write(kind: Kind) -> Outcome {

@@ -117,11 +117,7 @@ async fn available_serves_up_to_the_limit_and_says_so(kind: Kind) -> Outcome {
     world.is_clean(&[&a, &b.instance], "k", new).await
 }
 
-scenario!(a_tier_of_ones_own_proves_nothing {
-    redis: Redis ignored "I4: a copy from a private awaited tier counts as fresh from the moment it is copied up, so that it is \
-        served for twice the bound",
-    memory: Memory ignored "I4: as above",
-});
+scenario!(a_tier_of_ones_own_proves_nothing { redis: Redis, memory: Memory });
 
 /// A value from this instance's own disk is as old as it is, however lately it was read from there.
 async fn a_tier_of_ones_own_proves_nothing(kind: Kind) -> Outcome {

@@ -193,11 +193,7 @@ async fn a_lost_pattern_and_a_lost_tag(kind: Kind) -> Outcome {
     fresh("the author", a.load("tagged").await, newer)
 }
 
-scenario!(a_lost_delete_whose_echo_was_lost_too {
-    redis: Redis ignored "I9: an acknowledged delete does not move its author's own position; without its echo the fork \
-        is not seen, and it is never done again",
-    memory: Memory ignored "I9: as above",
-});
+scenario!(a_lost_delete_whose_echo_was_lost_too { redis: Redis, memory: Memory });
 
 /// The server died between the reply and the message: its author was told that it took effect, and has not followed it.
 async fn a_lost_delete_whose_echo_was_lost_too(kind: Kind) -> Outcome {
@@ -212,11 +208,7 @@ async fn a_lost_delete_whose_echo_was_lost_too(kind: Kind) -> Outcome {
     recovers(&world, &[&a, &b], new).await
 }
 
-scenario!(a_fork_behind_a_trimmed_log {
-    redis: Redis ignored "I9: a log that was trimmed is followed from its tail without a look at whether the history is \
-        one's own; nothing is replayed",
-    memory: Memory ignored "I9: as above",
-});
+scenario!(a_fork_behind_a_trimmed_log { redis: Redis, memory: Memory });
 
 /// By the time its author looks, the new log does not reach back to the place of the lost delete.
 async fn a_fork_behind_a_trimmed_log(kind: Kind) -> Outcome {
@@ -240,11 +232,7 @@ async fn a_fork_behind_a_trimmed_log(kind: Kind) -> Outcome {
     recovers(&world, &[&a, &b], new).await
 }
 
-scenario!(a_delete_whose_answer_comes_after_the_failover_was_noticed {
-    redis: Redis ignored "I9: a delete that is acknowledged after its author has replayed its journal in the new epoch is noted \
-        too late to be replayed",
-    memory: Memory ignored "I9: as above",
-});
+scenario!(a_delete_whose_answer_comes_after_the_failover_was_noticed { redis: Redis, memory: Memory });
 
 /// It took effect at the old master; the answer is read when the new epoch has begun.
 async fn a_delete_whose_answer_comes_after_the_failover_was_noticed(kind: Kind) -> Outcome {

@@ -7,12 +7,15 @@
 //!
 //! The client flags of an item are 0, or [`FLAGS_OURS`] together with: [`FLAG_HASHED`] where the key was hashed, and
 //! in the lowest ten bits the milliseconds by which the TTL was rounded up to whole seconds.
+//!
+//! A lease is an item in the place of the value, with [`FLAG_LEASE`]; its value is the token of the load that holds it.
+//! To every reader it is a miss.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use memcache::exp::{Get, GetResult, Meta, Set, ValueState};
+use memcache::exp::{Delete, Get, GetResult, GetStatus, Meta, Set, ValueState};
 use xxhash_rust::xxh3::xxh3_128;
 
 const HASHED_PREFIX: &str = "mtc~";
@@ -23,7 +26,13 @@ const LENGTH_BYTES: usize = 4;
 const FLAGS_OURS: u32 = 0xA << 28;
 const FLAGS_OURS_MASK: u32 = 0xF << 28;
 const FLAG_HASHED: u32 = 1 << 27;
+const FLAG_LEASE: u32 = 1 << 26;
 const FLAGS_ROUNDED_MASK: u32 = (1 << 10) - 1;
+
+/// What a name of a tombstone begins with; no [`ServerKey`] has such a name.
+const TOMBSTONE_PREFIX: &str = "mtc~x";
+/// The server may end an item up to a second early. Leases and tombstones must not end before they were to.
+const CLOCK_MARGIN: Duration = Duration::from_secs(1);
 
 /// The longest TTL that the server reads as a span; a larger number is a Unix time.
 const LONGEST_SPAN: u64 = 30 * 24 * 60 * 60;
@@ -35,6 +44,17 @@ const LATEST_TIME: u64 = i32::MAX as u64;
 pub(crate) enum ServerKey<'a> {
     Readable(&'a str),
     Hashed { name: String, key: &'a str },
+}
+
+/// What is stored in the place of a value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    Absent,
+    Value(Bytes, Option<Duration>),
+    /// The lease of the load with this token, for at most this long.
+    Lease(u128, Duration),
+    /// Another key's, or one that another client invalidated or is about to fill.
+    Unreadable,
 }
 
 impl<'a> ServerKey<'a> {
@@ -60,23 +80,70 @@ impl<'a> ServerKey<'a> {
         Get::new(self.name()).meta(Meta::NONE.ttl())
     }
 
+    /// As [`get`](Self::get), for a change that is to be made only if nothing else changed.
+    pub(crate) fn get_with_cas(&self) -> Get {
+        Get::new(self.name()).meta(Meta::NONE.ttl().cas())
+    }
+
+    pub(crate) fn delete(&self) -> Delete {
+        Delete::new(self.name())
+    }
+
     pub(crate) fn set(&self, value: &[u8], ttl: ServerTtl) -> Set {
+        self.store(value, ttl, 0)
+    }
+
+    /// The lease of the load with this token, in the place of the value.
+    pub(crate) fn set_lease(&self, token: u128, lease: Duration) -> Set {
+        self.store(&token.to_be_bytes(), ServerTtl::at_least(lease), FLAG_LEASE)
+    }
+
+    /// The mark that nothing is to be read for this key from the tiers below.
+    pub(crate) fn set_tombstone(&self, lasting: Duration) -> Set {
+        Set::new(self.tombstone(), []).ttl_raw(ServerTtl::at_least(lasting).exptime).client_flags(FLAGS_OURS)
+    }
+
+    pub(crate) fn get_tombstone(&self) -> Get {
+        Get::new(self.tombstone()).without_value()
+    }
+
+    fn tombstone(&self) -> String {
+        let (Self::Readable(key) | Self::Hashed { key, .. }) = self;
+        format!("{TOMBSTONE_PREFIX}{:032x}", xxh3_128(key.as_bytes()))
+    }
+
+    fn store(&self, value: &[u8], ttl: ServerTtl, kind: u32) -> Set {
         let (value, hashed) = match self {
             Self::Readable(_) => (Cow::Borrowed(value), 0),
             Self::Hashed { key, .. } => (Cow::Owned(envelop(key, value)), FLAG_HASHED),
         };
-        let flags = match hashed | ttl.rounded {
+        let flags = match hashed | kind | ttl.rounded {
             0 => 0,
             flags => FLAGS_OURS | flags,
         };
         Set::new(self.name(), value).ttl_raw(ttl.exptime).client_flags(flags)
     }
 
-    /// The value and remaining TTL of an answer, unless it is a miss, invalidated, or another key's.
+    /// The value and remaining TTL of an answer, unless it is a miss, a lease, invalidated, or another key's.
     pub(crate) fn read(&self, answer: GetResult) -> Option<(Bytes, Option<Duration>)> {
-        if !answer.hit() || answer.value_state == ValueState::Stale {
-            return None;
+        match self.item(answer) {
+            Item::Value(value, remaining) => Some((value, remaining)),
+            Item::Absent | Item::Lease(..) | Item::Unreadable => None,
         }
+    }
+
+    /// What an answer shows.
+    pub(crate) fn item(&self, answer: GetResult) -> Item {
+        match answer.status {
+            GetStatus::Miss => Item::Absent,
+            GetStatus::Hit if answer.value_state != ValueState::Stale => {
+                self.readable(answer).unwrap_or(Item::Unreadable)
+            }
+            _ => Item::Unreadable,
+        }
+    }
+
+    fn readable(&self, answer: GetResult) -> Option<Item> {
         let flags = answer.client_flags.filter(|flags| flags & FLAGS_OURS_MASK == FLAGS_OURS).unwrap_or(0);
         let stored = Bytes::from(answer.value?);
         let value = match self {
@@ -87,7 +154,12 @@ impl<'a> ServerKey<'a> {
         let rounded = Duration::from_millis(u64::from(flags & FLAGS_ROUNDED_MASK));
         // A negative number of seconds means that the item does not expire.
         let seconds = answer.item.ttl.and_then(|seconds| u64::try_from(seconds).ok());
-        Some((value, seconds.map(|seconds| Duration::from_secs(seconds).saturating_sub(rounded))))
+        let remaining = seconds.map(|seconds| Duration::from_secs(seconds).saturating_sub(rounded));
+        if flags & FLAG_LEASE == 0 {
+            return Some(Item::Value(value, remaining));
+        }
+        let token = u128::from_be_bytes(value.as_ref().try_into().ok()?);
+        Some(Item::Lease(token, remaining?.saturating_sub(CLOCK_MARGIN)))
     }
 }
 
@@ -124,6 +196,11 @@ impl ServerTtl {
     pub(crate) fn of(ttl: Duration) -> Option<Self> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self::at(ttl, unix)
+    }
+
+    /// As [`of`](Self::of), but never ending early.
+    fn at_least(span: Duration) -> Self {
+        Self::of(span.saturating_add(CLOCK_MARGIN)).unwrap_or(Self { exptime: 1, rounded: 0 })
     }
 
     fn at(ttl: Duration, unix: Duration) -> Option<Self> {

@@ -2,7 +2,7 @@
 
 pub(super) mod address;
 mod error;
-pub(super) mod item;
-pub(super) mod link;
+pub(crate) mod item;
+pub(crate) mod link;
 pub(super) mod servers;
 pub(super) mod stats;
