@@ -81,7 +81,7 @@ hold! {
     clear_against_loads,
     many_against_loads,
     tag_against_load,
-    own_tag_against_load within 3,
+    own_tag_against_load within 2,
     tag_against_copy,
     tag_against_put,
     promotion_against_removal,
@@ -127,7 +127,7 @@ fn a_leader_that_goes_away() {
 
 #[test]
 fn a_leader_that_goes_away_within_a_runtime() {
-    holds_whenever_cancelled("cancelled_leader_within_a_runtime", 10, cancelled_leader_within_a_runtime);
+    holds_whenever_cancelled("cancelled_leader_within_a_runtime", 8, cancelled_leader_within_a_runtime);
 }
 
 #[test]
