@@ -240,6 +240,13 @@ impl History {
         }
     }
 
+    /// What was answered and loaded.
+    pub(crate) fn outcome(&self) -> String {
+        let served = self.served.iter().flatten();
+        let served = served.map(|served| served.iter().map(|id| self.reflects(*id)).collect::<Vec<_>>());
+        format!("{:?}, {} loads", served.collect::<Vec<_>>(), self.loads)
+    }
+
     fn describe(&self, id: Id) -> String {
         match self.origins.get(id).copied().flatten() {
             None => format!("an unknown value {id}"),

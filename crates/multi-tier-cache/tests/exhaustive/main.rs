@@ -10,7 +10,8 @@ mod scenarios;
 mod tiers;
 mod world;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use explorer::{Bound, Broken, Explored, explore};
@@ -80,7 +81,7 @@ hold! {
     clear_against_loads,
     many_against_loads,
     tag_against_load,
-    own_tag_against_load within 3,
+    own_tag_against_load within 2,
     tag_against_copy,
     tag_against_put,
     promotion_against_removal,
@@ -95,12 +96,13 @@ hold! {
     private_tier_read_beside_load within 2,
     lost_message,
     trimmed_log,
-    failover within 3,
+    failover within 2,
     failover_unnoticed_by_length,
     answer_after_failover within 2,
     at_least,
     at_least_without_messages,
     at_least_after_failover,
+    at_least_before_a_failover_is_noticed,
     one_load_in_the_fleet,
     waiting_load_against_removal,
 }
@@ -125,7 +127,7 @@ fn a_leader_that_goes_away() {
 
 #[test]
 fn a_leader_that_goes_away_within_a_runtime() {
-    holds_whenever_cancelled("cancelled_leader_within_a_runtime", 10, cancelled_leader_within_a_runtime);
+    holds_whenever_cancelled("cancelled_leader_within_a_runtime", 8, cancelled_leader_within_a_runtime);
 }
 
 #[test]
@@ -199,44 +201,61 @@ found! {
     leaders_without_heirs: HandOver => || cancelled_leader(5),
 }
 
-/// What is left out as equivalent changes nothing: the same promises are broken with and without.
-#[test]
-fn the_reduction_misses_nothing_in_a_small_program() {
-    for protection in [Protection::StampBeforeFill, Protection::RevokeAtTheEnd, Protection::GapDetection] {
-        let reduced = found_without(&[protection], small).is_some();
+/// What can be observed is the same with every order tried and with equivalent ones left out.
+fn loses_nothing(scenario: fn() -> World) {
+    let _alone = alone();
+    let observe = |nothing_commutes: bool| {
+        let observed = Arc::new(Mutex::new(BTreeSet::new()));
         let start = || {
-            let mut world = small();
-            world.let_nothing_commute();
+            let (mut world, observed) = (scenario(), Arc::clone(&observed));
+            world.at_rest(move |history| {
+                observed.lock().expect("no panic").insert(history.outcome());
+                Ok(())
+            });
+            if nothing_commutes {
+                world.let_nothing_commute();
+            }
             world
         };
-        let whole = found_without(&[protection], start).is_some();
-        assert_eq!(reduced, whole, "{protection:?}");
-    }
+        let explored = explore(Bound::None, CAP, start).map_err(|broken| broken.to_string()).expect("it holds");
+        let observed = observed.lock().expect("no panic").clone();
+        (observed, explored.schedules)
+    };
+    let ((reduced, few), (whole, many)) = (observe(false), observe(true));
+    println!("{} outcomes in {few} schedules, {} in {many}", reduced.len(), whole.len());
+    assert_eq!(reduced, whole);
 }
 
-/// Orders that once broke a promise: what a look finds below, beside a load or a put that ends after it.
-mod looks {
+#[test]
+fn the_reduction_loses_nothing() {
+    loses_nothing(copy_against_a_peers_removal);
+}
+
+#[test]
+#[ignore = "minutes: 280,000 schedules"]
+fn the_reduction_loses_nothing_in_longer_programs() {
+    loses_nothing(copy_against_own_removal);
+    loses_nothing(promotion_by_load_against_removal);
+}
+
+mod open {
     use super::*;
 
     #[test]
+    #[ignore = "I6: a copy from the hub that is refused because of a load's fill is answered, and the older fill stays"]
     fn a_look_beside_a_load() {
-        holds("look_beside_load", Bound::Interruptions(1), look_beside_load_against_a_peers_removal);
+        holds("look_beside_load", Bound::None, look_beside_load_against_a_peers_removal);
     }
 
     #[test]
-    #[ignore = "I6, open: the next caller joins a load of this instance that began before a newer value was found below"]
+    #[ignore = "I6: the same where hits are not copied: the next caller joins a load that began before"]
     fn a_look_beside_a_load_without_promotion() {
-        holds("look_beside_load_without_promotion", Bound::Interruptions(1), look_beside_load_without_promotion);
+        holds("look_beside_load_without_promotion", Bound::None, look_beside_load_without_promotion);
     }
 
     #[test]
-    #[ignore = "takes minutes; I6 beside two puts"]
+    #[ignore = "I6: a put that was overtaken stores its value over the newer copy, until the message comes"]
     fn a_look_beside_two_puts() {
-        holds("gets_beside_put_against_put", Bound::Interruptions(1), gets_beside_put_against_put);
-    }
-
-    #[test]
-    fn a_position_lost_by_a_failover_that_nobody_noticed() {
-        holds("at_least_before_a_failover_is_noticed", Bound::None, at_least_before_a_failover_is_noticed);
+        holds("gets_beside_put_against_put", Bound::None, gets_beside_put_against_put);
     }
 }

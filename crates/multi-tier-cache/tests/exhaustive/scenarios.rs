@@ -285,10 +285,7 @@ pub(crate) fn tag_against_put() -> World {
         me.put_with(K, &tagged()).await;
         me.get(K).await;
     });
-    world.actor(B, "revokes the tag", |me| async move {
-        me.remove_tag("t", &[K]).await;
-        me.get(K).await;
-    });
+    world.actor(B, "revokes the tag", |me| async move { me.remove_tag("t", &[K]).await });
     world
 }
 
@@ -571,7 +568,7 @@ pub(crate) fn cancelled_removal(steps: usize) -> World {
 
 /// A put, outside a runtime, where nobody carries it on.
 pub(crate) fn cancelled_put(steps: usize) -> World {
-    let mut world = World::new(Plan::default());
+    let mut world = World::new(Plan { deaf: B_IS_DEAF, ..Plan::default() });
     world.before(A, |me| async move { me.load(K).await });
     world.actor(A, "puts, goes away", move |me| async move { me.cancelled(steps, me.put(K)).await });
     world.actor(B, "removes", |me| async move { me.remove(K).await });
@@ -596,15 +593,6 @@ pub(crate) fn waiting_load_against_removal() -> World {
     // It has the lease.
     world.advance(4);
     world.actor(B, "loads", |me| async move { me.load(K).await });
-    world.actor(B, "removes", |me| async move { me.remove(K).await });
-    world
-}
-
-/// A small program for the comparison with and without the reduction.
-pub(crate) fn small() -> World {
-    let mut world = World::new(Plan::default());
-    world.before(B, |me| async move { me.load(K).await });
-    world.actor(A, "gets", |me| async move { me.get(K).await });
     world.actor(B, "removes", |me| async move { me.remove(K).await });
     world
 }
