@@ -1,6 +1,6 @@
 //! Invalidation between instances: the bus, its messages, its configuration and its statistics.
 //!
-//! [`bus`] follows the coordinator's log with the state machine of [`progress`]; it acts on in-process state only,
+//! `bus` follows the coordinator's log with the state machine of `progress`; it acts on in-process state only,
 //! through a trait that the engine implements.
 #![cfg_attr(
     feature = "redis",
