@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 #[cfg(all(feature = "moka", feature = "redis"))]
 use crate::backends::{L1Cache, L2Cache};
 use crate::defaults;
-use crate::engine::{BytesLoad, Engine, Hit, Keep, Load, Options, Put, SharedLoad, TypedLoad, Wanted};
+use crate::engine::{Engine, Options, Put, Wanted};
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
 #[cfg(all(feature = "moka", feature = "redis"))]
@@ -200,10 +200,7 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<Bytes>> + Send,
     {
-        match self.engine.hit(key, |entry| entry.into_bytes().ok()) {
-            Some(bytes) => Ok(bytes),
-            None => self.load_below(key, strategy, &mut BytesLoad::new(compute)).await?.into_bytes(),
-        }
+        self.get_or_compute_with_options(key, &CallOptions::new(strategy), compute).await
     }
 
     /// The value of `key`, computed by `compute` if no tier has it; otherwise as
@@ -224,13 +221,7 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
-        let decode = |entry: Entry| self.serializer.deserialize(&entry.into_bytes().ok()?).ok();
-        if let Some(value) = self.engine.hit(key, decode) {
-            return Ok(value);
-        }
-        let mut load = TypedLoad::new(self.serializer.clone(), compute);
-        self.load_below(key, strategy, &mut load).await?;
-        load.value.ok_or_else(unaccepted)
+        self.get_or_compute_typed_with_options(key, &CallOptions::new(strategy), compute).await
     }
 
     /// The value of `key`, shared: as [`get_or_compute_typed`](Self::get_or_compute_typed), but an in-process tier
@@ -249,12 +240,7 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
-        if let Some(value) = self.engine.hit(key, |entry| entry.object_as()) {
-            return Ok(value);
-        }
-        let mut load = SharedLoad::new(self.serializer.clone(), compute);
-        self.load_below(key, strategy, &mut load).await?;
-        load.value.ok_or_else(unaccepted)
+        self.get_or_compute_shared_with_options(key, &CallOptions::new(strategy), compute).await
     }
 
     /// Removes `key` from every tier: no read that starts after this returns a value computed or read before it. With
@@ -398,12 +384,6 @@ impl CacheManager {
 
     async fn read_below(&self, key: &str) -> CacheResult<Option<Entry>> {
         Ok(self.engine.read(key, Wanted::Stored).await?.map(|hit| hit.entry))
-    }
-
-    async fn load_below(&self, key: &str, strategy: CacheStrategy, load: &mut dyn Load) -> CacheResult<Entry> {
-        let keep = Keep { ttl: strategy.to_duration(), tags: &[] };
-        let hit: Option<Hit> = self.engine.read(key, Wanted::Loaded(load, keep)).await?;
-        hit.map(|hit| hit.entry).ok_or_else(unaccepted)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::finish::{Unfinished, finish};
-use super::shared::Outcome;
+use super::shared::{Outcome, Shared};
 use super::{Answer, Engine, check_key};
 use crate::backends::glob::Glob;
 use crate::coordinator::{Change, Position, Tag};
@@ -15,6 +15,7 @@ use crate::defaults;
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::local::Watch;
 use crate::protection::Protection;
+use crate::stack::Remote;
 use crate::traits::Capabilities;
 
 impl Engine {
@@ -28,50 +29,54 @@ impl Engine {
         }
         self.follow_log();
         let (engine, watch) = (Arc::clone(self), self.local.watch(key));
-        finish(async move { engine.remove_everywhere(watch).await }).await
+        finish(async move { engine.remove_everywhere(&mut [watch]).await }).await
     }
 
-    pub(super) async fn remove_everywhere(&self, mut watch: Watch<Answer>) -> CacheResult<Option<Position>> {
-        let unfinished = Unfinished::key(self, watch.key());
-        let _turn = watch.turn().await;
-        self.local.revoke_watched(&mut watch);
-        let outcome = self.remove_remote(&watch).await;
-        if Protection::RevokeAtTheEnd.is_on() {
-            self.local.revoke_watched(&mut watch);
+    /// Removes the keys of `watches`, which are sorted, with one message.
+    pub(super) async fn remove_everywhere(&self, watches: &mut [Watch<Answer>]) -> CacheResult<Option<Position>> {
+        let unfinished: Vec<_> = watches.iter().map(|watch| Unfinished::key(self, watch.key())).collect();
+        let mut turns = Vec::with_capacity(watches.len());
+        for watch in &*watches {
+            turns.push(watch.turn().await);
         }
-        unfinished.done();
+        watches.iter_mut().for_each(|watch| self.local.revoke_watched(watch));
+        let outcome = self.remove_remote(watches).await;
+        if Protection::RevokeAtTheEnd.is_on() {
+            watches.iter_mut().for_each(|watch| self.local.revoke_watched(watch));
+        }
+        unfinished.into_iter().for_each(Unfinished::done);
         let position = outcome.as_ref().ok().and_then(|outcome| outcome.as_ref()?.position());
         outcome.map(|_| position).map_err(still_there)
     }
 
-    /// Removes `watch`'s key from the tiers that are awaited, lowest first.
-    async fn remove_remote(&self, watch: &Watch<Answer>) -> CacheResult<Option<Outcome<'_>>> {
+    /// Removes the keys of `watches` from the tiers that are awaited, lowest first.
+    async fn remove_remote(&self, watches: &[Watch<Answer>]) -> CacheResult<Option<Outcome<'_>>> {
         let (mut outcome, mut revoked) = (Ok(()), None);
         for (position, remote) in self.remotes() {
-            let removed = if self.coordinates(position) {
-                self.remove_shared(watch).await.map(|outcome| revoked = outcome)
-            } else {
-                remote.remove(watch.key()).await
-            };
-            outcome = removed.and(outcome);
+            if self.coordinates(position) {
+                outcome = self.remove_shared(watches).await.map(|outcome| revoked = outcome).and(outcome);
+                continue;
+            }
+            for watch in watches {
+                outcome = remote.remove(watch.key()).await.and(outcome);
+            }
         }
         outcome.map(|()| revoked)
     }
 
-    pub(super) async fn remove_shared(&self, watch: &Watch<Answer>) -> CacheResult<Option<Outcome<'_>>> {
+    pub(super) async fn remove_shared(&self, watches: &[Watch<Answer>]) -> CacheResult<Option<Outcome<'_>>> {
         let Some(shared) = &self.shared else { return Ok(None) };
         let failures = shared.remote.failures();
-        let change = Change::Keys(vec![Arc::clone(watch.key())]);
-        match shared.revoke(&change, &[], true).await {
-            Ok(outcome) => {
-                shared.remote.settle(watch.key(), failures);
-                Ok(Some(outcome))
-            }
-            Err(error) => {
-                shared.remote.owe(watch.key());
-                Err(error)
+        let keys: Vec<Arc<str>> = watches.iter().map(|watch| Arc::clone(watch.key())).collect();
+        let change = Change::Keys(keys);
+        let outcome = shared.revoke(&change, &[], true).await;
+        for watch in watches {
+            match &outcome {
+                Ok(_) => shared.remote.settle(watch.key(), failures),
+                Err(_) => shared.remote.owe(watch.key()),
             }
         }
+        outcome.map(Some)
     }
 
     /// Removes several keys in one message. On `Err` some may be gone and others not; this process is clean.
@@ -84,46 +89,12 @@ impl Engine {
         self.follow_log();
         let mut outcome = Ok(None);
         for keys in keys.chunks(defaults::KEYS_PER_MESSAGE) {
-            let watches: Vec<_> = keys.iter().map(|key| self.local.watch(key)).collect();
+            let mut watches: Vec<_> = keys.iter().map(|key| self.local.watch(key)).collect();
             let engine = Arc::clone(self);
-            let removed = finish(async move { engine.remove_all(watches).await }).await;
+            let removed = finish(async move { engine.remove_everywhere(&mut watches).await }).await;
             outcome = if outcome.is_ok() { removed } else { outcome };
         }
         outcome
-    }
-
-    async fn remove_all(&self, mut watches: Vec<Watch<Answer>>) -> CacheResult<Option<Position>> {
-        let unfinished: Vec<_> = watches.iter().map(|watch| Unfinished::key(self, watch.key())).collect();
-        let mut turns = Vec::with_capacity(watches.len());
-        for watch in &watches {
-            turns.push(watch.turn().await);
-        }
-        watches.iter_mut().for_each(|watch| self.local.revoke_watched(watch));
-        let keys: Vec<Arc<str>> = watches.iter().map(|watch| Arc::clone(watch.key())).collect();
-        let (mut outcome, mut revoked) = (Ok(()), None);
-        for (position, remote) in self.remotes() {
-            if let Some(shared) = self.shared.as_ref().filter(|_| self.coordinates(position)) {
-                let failures = shared.remote.failures();
-                match shared.revoke(&Change::Keys(keys.clone()), &[], true).await {
-                    Ok(done) => {
-                        keys.iter().for_each(|key| remote.settle(key, failures));
-                        revoked = Some(done);
-                    }
-                    Err(error) => {
-                        keys.iter().for_each(|key| remote.owe(key));
-                        outcome = Err(error);
-                    }
-                }
-                continue;
-            }
-            for key in &keys {
-                outcome = remote.remove(key).await.and(outcome);
-            }
-        }
-        watches.iter_mut().for_each(|watch| self.local.revoke_watched(watch));
-        unfinished.into_iter().for_each(Unfinished::done);
-        let position = revoked.as_ref().and_then(Outcome::position);
-        outcome.map(|()| position).map_err(still_there)
     }
 
     /// Removes every key that matches a Redis glob pattern.
@@ -135,50 +106,38 @@ impl Engine {
         }
         self.follow_log();
         let (engine, pattern) = (Arc::clone(self), pattern.to_owned());
-        finish(async move { engine.remove_matching(&pattern, &glob).await }).await
+        finish(async move { engine.sweep(&Sweep { pattern: &pattern, glob: &glob, clear: false }).await }).await
     }
 
-    async fn remove_matching(&self, pattern: &str, glob: &Glob) -> CacheResult<Option<Position>> {
-        let matches = |key: &str| glob.matches(key);
-        let unfinished = Unfinished::pattern(self, pattern, glob);
+    async fn sweep(&self, sweep: &Sweep<'_>) -> CacheResult<Option<Position>> {
+        let matches = |key: &str| sweep.glob.matches(key);
+        let unfinished = Unfinished::pattern(self, sweep.pattern, sweep.glob);
         let (mut outcome, mut revoked) = (Ok(()), None);
         for (position, remote) in self.remotes() {
             // A reader may have begun under the new stamp and still have found the old value, in a tier not yet
             // scanned. Before each scan such readers are refused, or waited for if they are writing it upwards.
-            self.local.revoke_where(&matches);
+            self.sweep_locally(sweep);
             for turn in self.local.turns_where(&matches) {
                 drop(turn.lock().await);
             }
-            let removed = if self.coordinates(position) {
-                self.remove_matching_shared(pattern).await.map(|outcome| revoked = outcome)
-            } else {
-                remote.remove_pattern(pattern).await
+            let removed = match self.shared.as_ref().filter(|_| self.coordinates(position)) {
+                Some(shared) => sweep.shared(shared).await.map(|outcome| revoked = outcome),
+                None => sweep.tier(remote).await,
             };
             outcome = removed.and(outcome);
         }
-        self.local.revoke_where(&matches);
+        self.sweep_locally(sweep);
         unfinished.done();
         let position = revoked.as_ref().and_then(Outcome::position);
         outcome.map(|()| position).map_err(still_there)
     }
 
-    /// The fence first: a load that began before is refused wherever the scan is when it ends. The message last:
-    /// until the scan has ended, whoever dropped a key could read the old value again.
-    async fn remove_matching_shared(&self, pattern: &str) -> CacheResult<Option<Outcome<'_>>> {
-        let Some(shared) = &self.shared else { return Ok(None) };
-        if !shared.keeps_log() {
-            return shared.remote.remove_pattern(pattern).await.map(|()| None);
+    fn sweep_locally(&self, sweep: &Sweep<'_>) {
+        if sweep.clear {
+            self.local.flush();
+        } else {
+            self.local.revoke_where(&|key| sweep.glob.matches(key));
         }
-        let work = async {
-            shared.fence().await?;
-            shared.remote.remove_pattern(pattern).await?;
-            shared.revoke(&Change::Pattern(pattern.into()), &[], true).await
-        };
-        let outcome = work.await;
-        if outcome.as_ref().is_err_and(|error| !error.is_refusal()) {
-            shared.remote.owe_pattern(pattern);
-        }
-        outcome.map(Some)
     }
 
     /// Removes everything from every tier.
@@ -198,37 +157,8 @@ impl Engine {
         }
         self.follow_log();
         let engine = Arc::clone(self);
-        finish(async move { engine.clear_everywhere().await }).await
-    }
-
-    async fn clear_everywhere(&self) -> CacheResult<Option<Position>> {
-        let everything = Glob::new("*");
-        let unfinished = Unfinished::pattern(self, "*", &everything);
-        let (mut outcome, mut revoked) = (Ok(()), None);
-        for (position, remote) in self.remotes() {
-            self.local.flush();
-            for turn in self.local.turns_where(&|_| true) {
-                drop(turn.lock().await);
-            }
-            let shared = self.shared.as_ref().filter(|shared| self.coordinates(position) && shared.keeps_log());
-            let cleared = match shared {
-                Some(shared) => {
-                    let work = async {
-                        shared.fence().await?;
-                        remote.clear().await?;
-                        shared.revoke(&Change::Clear, &[], true).await
-                    };
-                    let done = work.await.inspect_err(|_| remote.owe_pattern("*"));
-                    done.map(|outcome| revoked = Some(outcome))
-                }
-                None => remote.clear().await,
-            };
-            outcome = cleared.and(outcome);
-        }
-        self.local.flush();
-        unfinished.done();
-        let position = revoked.as_ref().and_then(Outcome::position);
-        outcome.map(|()| position).map_err(still_there)
+        let sweep = async move { engine.sweep(&Sweep { pattern: "*", glob: &Glob::new("*"), clear: true }).await };
+        finish(sweep).await
     }
 
     /// Removes every entry with this tag, in one step however many there are.
@@ -258,6 +188,39 @@ impl Engine {
                 Err(still_there(error))
             }
         }
+    }
+}
+
+/// The keys that a scan removes.
+struct Sweep<'a> {
+    pattern: &'a str,
+    glob: &'a Glob,
+    /// All of them, whatever their names.
+    clear: bool,
+}
+
+impl Sweep<'_> {
+    async fn tier(&self, remote: &Arc<Remote>) -> CacheResult<()> {
+        if self.clear { remote.clear().await } else { remote.remove_pattern(self.pattern).await }
+    }
+
+    /// The fence first: a load that began before is refused wherever the scan is when it ends. The message last:
+    /// until the scan has ended, whoever dropped a key could read the old value again.
+    async fn shared<'a>(&self, shared: &'a Shared) -> CacheResult<Option<Outcome<'a>>> {
+        if !shared.keeps_log() {
+            return self.tier(&shared.remote).await.map(|()| None);
+        }
+        let change = if self.clear { Change::Clear } else { Change::Pattern(self.pattern.into()) };
+        let work = async {
+            shared.fence().await?;
+            self.tier(&shared.remote).await?;
+            shared.revoke(&change, &[], true).await
+        };
+        let outcome = work.await;
+        if outcome.as_ref().is_err_and(|error| !error.is_refusal()) {
+            shared.remote.owe_pattern(self.pattern);
+        }
+        outcome.map(Some)
     }
 }
 

@@ -54,8 +54,6 @@ enum Ground {
     Bare {
         open: bool,
     },
-    /// The coordinator is away: nothing tells how old what is below may be.
-    Unproven,
     /// Another instance's load takes too long to wait for: what is loaded now is stored nowhere.
     Late,
     /// A value came meanwhile.
@@ -127,24 +125,20 @@ impl Engine {
         // What cannot be read and will not be able to (a value of another type) is replaced.
         let unreadable = matches!(&missed, Found::Unknown(error) if !error.is_retryable());
         let ground = self.ground(key, upper, unreadable, wanted).await;
-        let (late, unproven) = (matches!(ground, Ground::Late), matches!(ground, Ground::Unproven));
+        let late = matches!(ground, Ground::Late);
         let (open, lease) = match ground {
-            // Another load of the fleet made it just now: this instance would have stored it too.
-            Ground::Hit(hit) => return self.found(key, hit, true, None),
+            // Another load of the fleet made it just now: this instance would have stored it too, whatever the lot.
+            Ground::Hit(hit) => {
+                let promote = self.tiers.get(upper - 1).is_some_and(Tier::promotes);
+                return self.found(key, hit, promote, None);
+            }
             Ground::Leased(lease) => (lease.is_open_below(), Some(lease)),
             Ground::Bare { open } => (open, None),
-            // Without its tombstones, what another instance stored late below may be older than what this one removed.
-            Ground::Unproven => (self.bus().is_none(), None),
             Ground::Alone | Ground::Late => (false, None),
         };
         if open {
             match self.find(key, upper..self.tiers.len(), wanted).await {
-                Found::Hit(mut hit, promote) => {
-                    if unproven {
-                        hit.entry = self.local.horizon().as_old_as_proven(hit.entry);
-                    }
-                    return self.found(key, hit, promote, lease);
-                }
+                Found::Hit(hit, promote) => return self.found(key, hit, promote, lease),
                 Found::Unknown(error) => missed = Found::Unknown(error),
                 Found::Miss => {}
             }
@@ -190,7 +184,9 @@ impl Engine {
                         None => refresh = true,
                     }
                 }
-                Leased::Unknown => return Ground::Unproven,
+                // With a bus, nothing below: without the coordinator's tombstones, what another instance stored there
+                // late may be older than what this one removed.
+                Leased::Unknown => return Ground::Bare { open: self.bus().is_none() },
             }
         }
     }

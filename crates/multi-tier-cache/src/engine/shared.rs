@@ -153,11 +153,7 @@ impl Shared {
                 let announced = bus.announce(change, tags, self.tombstone).await?;
                 return Ok(Outcome { revoked: announced.at_the_values(), announced: Some(announced) });
             }
-            let nonce = fastrand::u64(1..);
-            let (tombstone, lease) = (self.tombstone, self.coherence.lease);
-            let quietly = Revocation { change, nonce, with_values: true, announced: false, tombstone, lease, tags };
-            let revoked = self.coordinator.revoke(quietly).await?;
-            Ok(Outcome { revoked: Some(revoked), announced: None })
+            Ok(Outcome { revoked: Some(self.revoke_quietly(change, tags).await?), announced: None })
         };
         self.remote.perform("invalidate", work).await
     }
@@ -329,9 +325,14 @@ impl Shared {
             bus.apply(&change.into());
             return Ok(());
         }
+        self.revoke_quietly(change, &[]).await.map(drop)
+    }
+
+    /// Carries out a change of which no other instance has to hear.
+    async fn revoke_quietly(&self, change: &Change, tags: &[Tag]) -> CacheResult<Revoked> {
         let (nonce, lease, tombstone) = (fastrand::u64(1..), self.coherence.lease, self.tombstone);
-        let quietly = Revocation { change, nonce, with_values: true, announced: false, tombstone, lease, tags: &[] };
-        self.coordinator.revoke(quietly).await.map(drop)
+        let quietly = Revocation { change, nonce, with_values: true, announced: false, tombstone, lease, tags };
+        self.coordinator.revoke(quietly).await
     }
 }
 

@@ -71,7 +71,7 @@ impl Engine {
             let made = copies.len();
             let filled = !copies.is_empty() && self.local.fill(lead.watch(), origin, copies);
             if !filled && self.may_be_newer_than_here(&answer) {
-                self.local.observed(lead.watch());
+                self.local.observed(lead.watch(), origin);
             }
             self.count_promotions(origin, if filled { made } else { 0 });
             lead.land(answer.clone());
@@ -128,7 +128,7 @@ impl Engine {
         if self.local.fill(watch, origin, local) {
             made += count;
         } else if self.shared.is_some() {
-            self.local.observed(watch);
+            self.local.observed(watch, origin);
         }
         self.count_promotions(origin, made);
     }
@@ -189,7 +189,7 @@ impl Engine {
         announced: bool,
     ) -> CacheResult<Option<Position>> {
         if entries.is_empty() {
-            return self.remove_everywhere(watch).await;
+            return self.remove_everywhere(&mut [watch]).await;
         }
         let unfinished = Unfinished::key(self, watch.key());
         let _turn = watch.turn().await;
@@ -235,7 +235,7 @@ impl Engine {
     ) -> CacheResult<Placement<'a>> {
         let key = Arc::clone(watch.key());
         let Some((_, entry)) = entries.iter().find(|(position, _)| *position == shared.position) else {
-            let outcome = self.remove_shared(watch).await?;
+            let outcome = self.remove_shared(std::slice::from_ref(watch)).await?;
             self.put_remote(watch, entries, self.plain_write(), Ok(())).await?;
             return Ok(Placement { accepted: true, outcome });
         };

@@ -370,6 +370,10 @@ impl<T: Clone> Watch<T> {
             if admitted {
                 insert(&place.key);
                 slot.stamp.filled += 1;
+                if origin == Origin::Copy && place.table.fleet && Protection::NewerValueStays.is_on() {
+                    // Stores may drop what they are given: flights begun before are older than this copy.
+                    slot.close();
+                }
                 *stamp = slot.stamp;
             }
             admitted
@@ -381,14 +385,22 @@ impl<T: Clone> Watch<T> {
         filled
     }
 
-    /// Somebody answers with what a lower tier holds: nothing stored here since the watch began, or begun before now,
-    /// may be served after it. `evict` runs if something was stored.
-    pub(crate) fn observed(&mut self, evict: impl FnOnce(&Arc<str>)) {
-        let place = &self.place;
-        let stamp = self.stamp;
+    /// Somebody is answered with a value of which no copy was kept here, and others may have made it: what was stored
+    /// since the watch began may be older (`evict` drops it), and so may what is under way. A value found below also
+    /// closes the flights begun before it; one loaded before a revocation says nothing of what began after that.
+    pub(crate) fn observed(&mut self, origin: Origin, evict: impl FnOnce(&Arc<str>)) {
+        let (place, stamp) = (&self.place, self.stamp);
         place.with_slot(|slot| {
-            if slot.stamp != stamp && Protection::NewerValueStays.is_on() {
-                evict(&place.key);
+            if origin == Origin::Source && slot.stamp.revoked != stamp.revoked {
+                return;
+            }
+            if Protection::NewerValueStays.is_on() {
+                if slot.stamp != stamp {
+                    evict(&place.key);
+                }
+                if origin == Origin::Copy {
+                    slot.close();
+                }
             }
             slot.stamp.filled += 1;
         });

@@ -97,9 +97,9 @@ impl<T: Clone> Local<T> {
         watch.fill(origin, |key| self.store(key, entries, Some(born)))
     }
 
-    /// What a tier shared by a fleet holds is about to be answered, and no copy of it was kept here.
-    pub(crate) fn observed(&self, watch: &mut Watch<T>) {
-        watch.observed(|key| self.evict(key));
+    /// A value that others may have made is about to be answered, and no copy of it was kept here.
+    pub(crate) fn observed(&self, watch: &mut Watch<T>, origin: Origin) {
+        watch.observed(origin, |key| self.evict(key));
     }
 
     /// Replaces `key` in every in-process tier at once, dropping it where there is no entry for it: a put where no
