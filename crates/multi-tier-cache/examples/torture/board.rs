@@ -13,7 +13,7 @@ use std::time::Duration;
 use multi_tier_cache::Position;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::keys::Verb;
+use super::keys::Verb;
 
 const CELL_BYTES: usize = 16;
 const CELL: u64 = CELL_BYTES as u64;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::report::{Kind, Line, Order, Part, Report, Violation};
+use super::report::{Kind, Line, Order, Part, Report, Violation};
 
 /// Who says nothing new for this long hangs.
 const HANG: Duration = Duration::from_secs(20);

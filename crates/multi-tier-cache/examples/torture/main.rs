@@ -25,37 +25,27 @@
 #![cfg_attr(not(unix), allow(unused, reason = "processes are stopped and continued by signals"))]
 
 #[cfg(unix)]
-mod ablation;
-#[cfg(unix)]
-mod board;
-#[cfg(unix)]
-mod colder;
-#[cfg(unix)]
-mod fleet;
-#[cfg(unix)]
-mod keys;
-#[cfg(unix)]
-mod outcome;
-#[cfg(unix)]
-mod plan;
-#[cfg(unix)]
-mod reader;
-#[cfg(unix)]
-mod report;
-#[cfg(unix)]
-mod rest;
-#[cfg(unix)]
-mod stage;
-#[cfg(unix)]
-mod supervisor;
-#[cfg(unix)]
-mod worker;
-#[cfg(unix)]
-mod writer;
+#[path = "."]
+mod parts {
+    mod ablation;
+    mod board;
+    mod colder;
+    mod fleet;
+    mod keys;
+    pub(crate) mod outcome;
+    mod plan;
+    mod reader;
+    mod report;
+    mod rest;
+    mod stage;
+    mod supervisor;
+    mod worker;
+    mod writer;
+}
 
 #[cfg(unix)]
 fn main() -> anyhow::Result<std::process::ExitCode> {
-    outcome::main()
+    parts::outcome::main()
 }
 
 #[cfg(not(unix))]

@@ -12,9 +12,9 @@ use multi_tier_cache::Arc;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::report::Kind;
-use crate::supervisor::{Outcome, Wanted, run};
-use crate::worker::work;
+use super::report::Kind;
+use super::supervisor::{Outcome, Wanted, run};
+use super::worker::work;
 
 /// Protections that a run must have needed.
 const NEEDED: [&str; 7] = ["refused_fills", "refused_joins", "gaps", "resyncs", "flushes", "takeovers", "replayed"];

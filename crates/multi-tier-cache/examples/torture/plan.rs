@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::reader::REPAIR;
+use super::reader::REPAIR;
 
 /// Something that goes wrong. Those of one instance name it elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

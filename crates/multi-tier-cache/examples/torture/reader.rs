@@ -10,10 +10,10 @@ use fastrand::Rng;
 use multi_tier_cache::{Arc, CacheError, CacheResult, CallOptions};
 use tokio::time::{sleep, timeout};
 
-use crate::board::now;
-use crate::keys::{parse, value};
-use crate::report::Kind;
-use crate::worker::{HANG, Worker};
+use super::board::now;
+use super::keys::{parse, value};
+use super::report::Kind;
+use super::worker::{HANG, Worker};
 
 /// How old what an in-process hit misses may be (I4), exactly; whoever proves freshness too late is not excused. The rest
 /// is for the tick of the clock that the supervisor's machine compares with.

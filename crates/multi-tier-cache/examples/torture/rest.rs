@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use redis::{Connection, cmd};
 use test_servers::RedisServer;
 
-use crate::board::Board;
-use crate::keys::{Keys, PREFIX, parse};
+use super::board::Board;
+use super::keys::{Keys, PREFIX, parse};
 
 /// Magic, version, epoch, sequence number, number of tags: `PROTOCOL.md`.
 const HEAD: usize = 4 + 1 + 8 + 8 + 2;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use test_servers::{Direction, FaultProxy, RedisServer};
 
-use crate::board::Board;
-use crate::fleet::Fleet;
-use crate::plan::{Event, Hazard};
+use super::board::Board;
+use super::fleet::Fleet;
+use super::plan::{Event, Hazard};
 
 const LEASES: &str = "mtc:l:*";
 const TAG_TOKENS: &str = "mtc:{cache:invalidate}:*:tag:*";

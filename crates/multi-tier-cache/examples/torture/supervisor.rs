@@ -9,13 +9,13 @@ use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use multi_tier_cache::Arc;
 
-use crate::board::{Board, now};
-use crate::fleet::Fleet;
-use crate::keys::Keys;
-use crate::plan::{Event, Hazard, plan, plan_only};
-use crate::report::{Kind, Order, Part, Report, Violation};
-use crate::rest::look;
-use crate::stage::Stage;
+use super::board::{Board, now};
+use super::fleet::Fleet;
+use super::keys::Keys;
+use super::plan::{Event, Hazard, plan, plan_only};
+use super::report::{Kind, Order, Part, Report, Violation};
+use super::rest::look;
+use super::stage::Stage;
 
 /// What is asked of a run.
 #[derive(Debug, Clone)]

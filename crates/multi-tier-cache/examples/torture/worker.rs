@@ -21,12 +21,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::ablation::switch_off;
-use crate::board::{Board, now};
-use crate::colder::Colder;
-use crate::keys::{Keys, PREFIX};
-use crate::reader::LOADER_PANIC;
-use crate::report::{Kind, Line, Order, Part, Report, Violation, hazards};
+use super::ablation::switch_off;
+use super::board::{Board, now};
+use super::colder::Colder;
+use super::keys::{Keys, PREFIX};
+use super::reader::LOADER_PANIC;
+use super::report::{Kind, Line, Order, Part, Report, Violation, hazards};
 
 /// Entries of the log that are kept: few, so that who falls behind by seconds cannot catch up.
 const LOG_LENGTH: usize = 100;

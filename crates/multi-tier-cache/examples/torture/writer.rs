@@ -7,10 +7,10 @@ use fastrand::Rng;
 use multi_tier_cache::{Arc, CacheResult, Position};
 use tokio::time::{sleep, timeout};
 
-use crate::board::{Ack, now};
-use crate::keys::{Keys, Verb, value};
-use crate::report::Kind;
-use crate::worker::{HANG, Worker};
+use super::board::{Ack, now};
+use super::keys::{Keys, Verb, value};
+use super::report::Kind;
+use super::worker::{HANG, Worker};
 
 const PAUSE_MAX: u64 = 80;
 

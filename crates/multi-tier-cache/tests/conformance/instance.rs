@@ -62,6 +62,11 @@ pub(crate) fn version(stored: &[u8]) -> u64 {
     std::str::from_utf8(digits).unwrap().parse().unwrap()
 }
 
+/// For values with the tag `t`.
+pub(crate) fn tagged() -> CallOptions {
+    CallOptions::default().with_tags(["t"])
+}
+
 /// How an instance is made.
 #[derive(Clone)]
 pub(crate) struct Setup {
@@ -178,6 +183,13 @@ impl Instance {
         changed
     }
 
+    /// Carries out the first change of all, and hears of it.
+    pub(crate) async fn hears<R>(&self, change: impl Future<Output = R>) -> R {
+        let changed = change.await;
+        self.hear(1).await;
+        changed
+    }
+
     pub(crate) async fn get(&self, key: &str) -> Option<u64> {
         self.cache.get(key).await.unwrap().map(|stored| version(&stored))
     }
@@ -232,6 +244,33 @@ impl Instance {
         let version = self.database.write(key);
         self.cache.invalidate(key).await.unwrap();
         version
+    }
+
+    /// Writes the database, then removes what `pattern` matches.
+    pub(crate) async fn change_pattern(&self, key: &str, pattern: &str) -> u64 {
+        let version = self.database.write(key);
+        self.cache.remove_pattern(pattern).await.unwrap();
+        version
+    }
+
+    /// Writes the database, then removes what is [`tagged`].
+    pub(crate) async fn change_tagged(&self, key: &str) -> u64 {
+        let version = self.database.write(key);
+        self.cache.remove_tag("t").await.unwrap();
+        version
+    }
+
+    /// Writes the database, then removes everything.
+    pub(crate) async fn change_all(&self, key: &str) -> u64 {
+        let version = self.database.write(key);
+        self.cache.clear().await.unwrap();
+        version
+    }
+
+    /// Starts a delete, whose caller has written the database.
+    pub(crate) fn start_delete(&self, key: &'static str) -> JoinHandle<CacheResult<()>> {
+        let cache = Arc::clone(&self.cache);
+        tokio::spawn(async move { cache.invalidate(key).await })
     }
 }
 

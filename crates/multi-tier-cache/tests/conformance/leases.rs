@@ -2,22 +2,30 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 use crate::common::ended;
 use crate::harness::{Outcome, fresh, holds, until};
-use crate::instance::Setup;
+use crate::instance::{Instance, Loading, Setup};
 use crate::world::{Kind, World};
 
 const SHORT: Duration = Duration::from_millis(60);
+
+/// The first instance loads, and the second waits for it.
+async fn load_and_wait(a: &Instance, b: &Instance) -> (Loading, JoinHandle<u64>) {
+    let mut load = a.begin_load("k");
+    load.began().await;
+    let waiting = b.start_load("k").await;
+    until("the wait", async || b.cache.coherence_stats().lease_waits == 1).await;
+    (load, waiting)
+}
 
 scenario!(one_loads_for_the_whole_fleet { redis: Redis, memory: Memory });
 
 async fn one_loads_for_the_whole_fleet(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
-    let mut load = a.begin_load("k");
-    load.began().await;
-    let waiting = b.start_load("k").await;
-    until("the wait", async || b.cache.coherence_stats().lease_waits == 1).await;
+    let (load, waiting) = load_and_wait(&a, &b).await;
     load.end().await.unwrap();
     assert_eq!(ended(waiting).await, 1);
     holds("one load", world.database.reads("k") == 1)
@@ -28,10 +36,7 @@ scenario!(who_waits_takes_over_from_one_that_goes_away { redis: Redis, memory: M
 async fn who_waits_takes_over_from_one_that_goes_away(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
-    let mut load = a.begin_load("k");
-    load.began().await;
-    let waiting = b.start_load("k").await;
-    until("the wait", async || b.cache.coherence_stats().lease_waits == 1).await;
+    let (load, waiting) = load_and_wait(&a, &b).await;
     let began = Instant::now();
     load.task.abort();
     assert_eq!(ended(waiting).await, 1);

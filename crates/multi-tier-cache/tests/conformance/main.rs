@@ -9,6 +9,7 @@ mod common;
 #[macro_use]
 mod harness;
 mod instance;
+mod stories;
 mod tier;
 mod world;
 

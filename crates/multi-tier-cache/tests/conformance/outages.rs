@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use multi_tier_cache::CacheError;
 use multi_tier_cache::testing::Stage;
-use multi_tier_cache::{CacheError, CallOptions};
 use test_servers::RedisServer;
 
 use crate::harness::{Outcome, eventually, fresh, holds, until};
-use crate::instance::{Instance, Setup, value};
+use crate::instance::{Instance, Setup, tagged, value};
 use crate::world::{Kind, World};
 
 const BUDGET: Duration = Duration::from_millis(100);
@@ -109,7 +109,7 @@ scenario!(redis_is_full { redis: Redis });
 async fn redis_is_full(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
-    let tagged = CallOptions::default().with_tags(["t"]);
+    let tagged = tagged();
     for key in ["k", "put", "user:1"] {
         b.load(key).await;
     }
@@ -123,10 +123,8 @@ async fn redis_is_full(kind: Kind) -> Outcome {
     a.cache.update_cache("put", value(put), None).await.unwrap_err();
     b.hear(2).await;
     world.is_clean(&[&b, &a], "put", put).await?;
-    let pattern = a.database.write("user:1");
-    a.cache.remove_pattern("user:*").await.unwrap();
-    let newer = a.database.write("tagged");
-    a.cache.remove_tag("t").await.unwrap();
+    let pattern = a.change_pattern("user:1", "user:*").await;
+    let newer = a.change_tagged("tagged").await;
     b.hear(4).await;
     world.is_clean(&[&b, &a], "user:1", pattern).await?;
     fresh("the tag", b.get("tagged").await, newer)?;

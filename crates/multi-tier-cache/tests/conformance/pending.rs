@@ -6,14 +6,10 @@ use multi_tier_cache::testing::Step;
 use multi_tier_cache::{CacheBackend, CacheResult, CacheStrategy, CallOptions, Position};
 
 use crate::harness::{Outcome, eventually, fresh, holds, until};
-use crate::instance::{Instance, value};
+use crate::instance::{Instance, tagged, value};
 use crate::world::{Kind, World};
 
 const SOON: Duration = Duration::from_secs(3);
-
-fn tagged() -> CallOptions {
-    CallOptions::default().with_tags(["t"])
-}
 
 /// A failed change of what another instance has in its first tier: the coordinator can be asked, but not changed.
 struct Failed {

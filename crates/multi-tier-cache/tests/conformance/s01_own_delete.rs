@@ -1,7 +1,8 @@
 //! S1: an instance deletes a key while it loads or reads it.
 
 use crate::common::ended;
-use crate::harness::{Outcome, fresh};
+use crate::harness::Outcome;
+use crate::stories::{HalvedDelete, late_joiner, lower_read_across};
 use crate::world::{Kind, World};
 
 scenario!(own_delete_during_a_load {
@@ -34,12 +35,7 @@ scenario!(own_delete_before_a_late_joiner {
 async fn own_delete_before_a_late_joiner(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let a = world.join().await;
-    let mut load = a.begin_load("k");
-    load.began().await;
-    let new = a.change("k").await;
-    let late = a.start_load("k").await;
-    load.end().await.unwrap();
-    fresh("who asks after the delete", ended(late).await, new)?;
+    let new = late_joiner(&a, a.begin_load("k"), "k", a.change("k")).await?;
     world.is_clean(&[&a], "k", new).await
 }
 
@@ -55,14 +51,8 @@ async fn own_delete_during_a_lower_read(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
     b.load("k").await;
-    let mut read = a.tier.hold_read();
-    let reader = a.start_get("k").await;
-    read.reached().await;
-    let new = a.change("k").await;
     // Its own echo too is over.
-    a.hear(1).await;
-    read.release();
-    assert_eq!(ended(reader).await, Some(1), "it asked before the delete");
+    let new = lower_read_across(&a, "k", a.hears(a.change("k"))).await;
     world.is_clean(&[&a, &b], "k", new).await
 }
 
@@ -75,21 +65,14 @@ scenario!(own_delete_before_its_second_half {
 
 /// What a reader found between the first drop and the delete at the coordinator goes with the second drop.
 async fn own_delete_before_its_second_half(kind: Kind) -> Outcome {
-    use multi_tier_cache::testing::{Step, When};
     let world = World::new(kind);
     let a = world.join().await;
-    a.load("k").await;
-    let (mut before, mut after) = (a.stage.hold(Step::Revoke, When::Before), a.stage.hold(Step::Revoke, When::After));
-    let new = a.database.write("k");
-    let cache = a.cache.clone();
-    let delete = tokio::spawn(async move { cache.invalidate("k").await });
-    before.reached().await;
-    assert_eq!(a.get("k").await, Some(1), "the shared tier still has it");
+    let HalvedDelete { new, task, before, mut after } = HalvedDelete::begin(&a, "k").await;
     before.release();
     after.reached().await;
     // The echo of a delete under way drops nothing: its author will.
     a.hear(1).await;
     after.release();
-    ended(delete).await.unwrap();
+    ended(task).await.unwrap();
     world.is_clean(&[&a], "k", new).await
 }

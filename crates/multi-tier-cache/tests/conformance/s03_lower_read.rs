@@ -5,6 +5,7 @@ use multi_tier_cache::CacheStrategy;
 use crate::common::ended;
 use crate::harness::{Outcome, fresh};
 use crate::instance::value;
+use crate::stories::lower_read_across;
 use crate::world::{Kind, World};
 
 scenario!(lower_read_races_a_peers_delete {
@@ -18,13 +19,7 @@ async fn lower_read_races_a_peers_delete(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
     b.load("k").await;
-    let mut read = a.tier.hold_read();
-    let reader = a.start_get("k").await;
-    read.reached().await;
-    let new = b.change("k").await;
-    a.hear(1).await;
-    read.release();
-    assert_eq!(ended(reader).await, Some(1));
+    let new = lower_read_across(&a, "k", a.hears(b.change("k"))).await;
     world.is_clean(&[&a, &b], "k", new).await
 }
 

@@ -6,6 +6,7 @@ use multi_tier_cache::testing::{Stage, Step};
 use crate::common::ended;
 use crate::harness::{Outcome, fresh, until};
 use crate::instance::Setup;
+use crate::stories::late_joiner;
 use crate::world::{Kind, World};
 
 scenario!(a_load_from_before_a_peers_delete_is_not_joined {
@@ -18,13 +19,7 @@ scenario!(a_load_from_before_a_peers_delete_is_not_joined {
 async fn a_load_from_before_a_peers_delete_is_not_joined(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
-    let mut load = a.begin_load("k");
-    load.began().await;
-    let new = b.change("k").await;
-    a.hear(1).await;
-    let late = a.start_load("k").await;
-    load.end().await.unwrap();
-    fresh("who asks after the delete was heard", ended(late).await, new)?;
+    let new = late_joiner(&a, a.begin_load("k"), "k", a.hears(b.change("k"))).await?;
     assert_eq!(a.cache.coherence_stats().refused_joins, 1);
     world.is_clean(&[&a, &b], "k", new).await
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use multi_tier_cache::Capabilities;
-use multi_tier_cache::testing::{Step, When};
+use multi_tier_cache::testing::{Held, Step, When};
 
 use crate::common::{Op, Scripted, When as Where, ended};
 use crate::harness::{Outcome, eventually, fresh};
@@ -30,6 +30,28 @@ impl Deep {
 
     fn below(&self) -> Option<u64> {
         self.l3.peek("k").map(|stored| version(&stored))
+    }
+
+    /// `change` takes effect while a load of A writes below; A has not heard of it when the write has landed.
+    async fn change_during_a_write(&self, change: impl Future<Output = u64>) -> (u64, Held) {
+        let mut unheard = self.a.stage.hold(Step::Message, When::Before);
+        let mut write = self.l3.hold(Op::Set, Where::Before);
+        let loader = self.a.start_load("k").await;
+        write.reached().await;
+        let new = change.await;
+        unheard.reached().await;
+        write.release();
+        ended(loader).await;
+        (new, unheard)
+    }
+
+    /// What landed below is not read by the other instance, and is gone soon after its writer has heard.
+    async fn hides_what_landed(&self, new: u64, unheard: Held) -> Outcome {
+        fresh("the other instance", self.b.load("k").await, new)?;
+        unheard.release();
+        self.a.hear(1).await;
+        eventually(SOON, "the tier below is clean", async || self.below() != Some(1)).await?;
+        self.is_clean(new).await
     }
 
     async fn is_clean(&self, new: u64) -> Outcome {
@@ -75,22 +97,10 @@ scenario!(a_write_below_that_lands_after_a_delete {
 /// While the tombstone lives, what landed below is not read by anybody.
 async fn a_write_below_that_lands_after_a_delete(kind: Kind) -> Outcome {
     let deep = Deep::new(kind).await;
-    let Deep { world, l3, a, b } = &deep;
-    let mut unheard = a.stage.hold(Step::Message, When::Before);
-    let mut write = l3.hold(Op::Set, Where::Before);
-    let loader = a.start_load("k").await;
-    write.reached().await;
-    let new = b.change("k").await;
-    unheard.reached().await;
-    write.release();
-    ended(loader).await;
+    let (new, unheard) = deep.change_during_a_write(deep.b.change("k")).await;
     assert_eq!(deep.below(), Some(1), "it landed");
-    world.undo_tombstones();
-    fresh("the other instance", b.load("k").await, new)?;
-    unheard.release();
-    a.hear(1).await;
-    eventually(SOON, "the tier below is clean", async || deep.below() != Some(1)).await?;
-    deep.is_clean(new).await
+    deep.world.undo_tombstones();
+    deep.hides_what_landed(new, unheard).await
 }
 
 scenario!(what_was_written_below_is_taken_back {
@@ -103,15 +113,8 @@ scenario!(what_was_written_below_is_taken_back {
 /// The writer hears of the delete when its write has landed.
 async fn what_was_written_below_is_taken_back(kind: Kind) -> Outcome {
     let deep = Deep::new(kind).await;
-    let Deep { l3, a, b, .. } = &deep;
-    let mut unheard = a.stage.hold(Step::Message, When::Before);
-    let mut write = l3.hold(Op::Set, Where::Before);
-    let loader = a.start_load("k").await;
-    write.reached().await;
-    let new = b.change("k").await;
-    unheard.reached().await;
-    write.release();
-    ended(loader).await;
+    let Deep { a, b, .. } = &deep;
+    let (new, unheard) = deep.change_during_a_write(b.change("k")).await;
     unheard.release();
     a.hear(1).await;
     eventually(SOON, "what landed below is gone", async || deep.below().is_none()).await?;
@@ -146,19 +149,6 @@ scenario!(a_pattern_closes_what_is_below { redis: Redis, memory: Memory, memory_
 /// A pattern has no tombstone for each key: it closes everything below for a while.
 async fn a_pattern_closes_what_is_below(kind: Kind) -> Outcome {
     let deep = Deep::new(kind).await;
-    let Deep { l3, a, b, .. } = &deep;
-    let mut unheard = a.stage.hold(Step::Message, When::Before);
-    let mut write = l3.hold(Op::Set, Where::Before);
-    let loader = a.start_load("k").await;
-    write.reached().await;
-    let new = b.database.write("k");
-    b.cache.remove_pattern("k*").await.unwrap();
-    unheard.reached().await;
-    write.release();
-    ended(loader).await;
-    fresh("the other instance", b.load("k").await, new)?;
-    unheard.release();
-    a.hear(1).await;
-    eventually(SOON, "the tier below is clean", async || deep.below() != Some(1)).await?;
-    deep.is_clean(new).await
+    let (new, unheard) = deep.change_during_a_write(deep.b.change_pattern("k", "k*")).await;
+    deep.hides_what_landed(new, unheard).await
 }

@@ -1,16 +1,12 @@
 //! S9: loads under way while their tag is removed, or everything is.
 
-use multi_tier_cache::CallOptions;
 use multi_tier_cache::testing::{Step, When};
 
 use crate::common::ended;
 use crate::harness::{Outcome, fresh};
-use crate::instance::Setup;
+use crate::instance::{Instance, Setup, tagged};
+use crate::stories::{UnheardLoad, late_joiner, lower_read_across};
 use crate::world::{Kind, World};
-
-fn tagged() -> CallOptions {
-    CallOptions::default().with_tags(["t"])
-}
 
 scenario!(a_tag_is_removed_during_a_load {
     redis: Redis,
@@ -23,17 +19,10 @@ scenario!(a_tag_is_removed_during_a_load {
 async fn a_tag_is_removed_during_a_load(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
-    let mut unheard = a.stage.hold(Step::Message, When::Before);
-    let mut load = a.begin_load_with("k", tagged());
-    load.began().await;
-    let new = b.database.write("k");
-    b.cache.remove_tag("t").await.unwrap();
-    unheard.reached().await;
+    let mut load = UnheardLoad::begin_with(&a, "k", tagged()).await;
+    let new = load.outlives(b.change_tagged("k")).await;
     world.undo_revoked_tags();
-    load.end().await.unwrap();
-    fresh("stored after the tag was removed", world.stored("k"), new)?;
-    unheard.release();
-    a.hear(1).await;
+    load.end(&world, "k", new).await?;
     world.is_clean(&[&a, &b], "k", new).await
 }
 
@@ -47,13 +36,7 @@ scenario!(a_tag_is_removed_before_a_late_joiner {
 async fn a_tag_is_removed_before_a_late_joiner(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let a = world.join().await;
-    let mut load = a.begin_load_with("k", tagged());
-    load.began().await;
-    let new = a.database.write("k");
-    a.cache.remove_tag("t").await.unwrap();
-    let late = a.start_load("k").await;
-    load.end().await.unwrap();
-    fresh("who asks after the tag was removed", ended(late).await, new)?;
+    let new = late_joiner(&a, a.begin_load_with("k", tagged()), "k", a.change_tagged("k")).await?;
     world.is_clean(&[&a], "k", new).await
 }
 
@@ -67,9 +50,7 @@ async fn a_tag_is_removed_during_a_lower_read(kind: Kind) -> Outcome {
     let mut asked = a.stage.hold(Step::TagTokens, When::After);
     let reader = a.start_get("k").await;
     asked.reached().await;
-    let new = b.database.write("k");
-    b.cache.remove_tag("t").await.unwrap();
-    a.hear(1).await;
+    let new = a.hears(b.change_tagged("k")).await;
     asked.release();
     assert_eq!(ended(reader).await, Some(1));
     for (who, instance) in [("reader", &a), ("writer", &b)] {
@@ -77,6 +58,14 @@ async fn a_tag_is_removed_during_a_lower_read(kind: Kind) -> Outcome {
         fresh(who, instance.load("k").await, new)?;
     }
     world.is_clean(&[&a, &b], "k", new).await
+}
+
+/// Two instances that share a prefix.
+async fn with_a_prefix(kind: Kind) -> (World, Instance, Instance) {
+    let world = World::new(kind);
+    let setup = Setup::quiet().prefix("app:");
+    let (a, b) = (world.join_as(setup.clone()).await, world.join_as(setup).await);
+    (world, a, b)
 }
 
 scenario!(everything_is_removed_during_a_load {
@@ -87,20 +76,11 @@ scenario!(everything_is_removed_during_a_load {
 });
 
 async fn everything_is_removed_during_a_load(kind: Kind) -> Outcome {
-    let world = World::new(kind);
-    let setup = Setup::quiet().prefix("app:");
-    let (a, b) = (world.join_as(setup.clone()).await, world.join_as(setup).await);
-    let mut unheard = a.stage.hold(Step::Message, When::Before);
-    let mut load = a.begin_load("k");
-    load.began().await;
-    let new = b.database.write("k");
-    b.cache.clear().await.unwrap();
-    unheard.reached().await;
-    load.end().await.unwrap();
+    let (world, a, b) = with_a_prefix(kind).await;
+    let mut load = UnheardLoad::begin(&a, "k").await;
+    let new = load.outlives(b.change_all("k")).await;
     let stored = if kind == Kind::Redis { "app:k" } else { "k" };
-    fresh("stored after everything was removed", world.stored(stored), new)?;
-    unheard.release();
-    a.hear(1).await;
+    load.end(&world, stored, new).await?;
     fresh("the loader", a.get("k").await, new)?;
     fresh("the loader", a.load("k").await, new)
 }
@@ -113,35 +93,17 @@ scenario!(everything_is_removed_before_a_late_joiner {
 });
 
 async fn everything_is_removed_before_a_late_joiner(kind: Kind) -> Outcome {
-    let world = World::new(kind);
-    let setup = Setup::quiet().prefix("app:");
-    let (a, b) = (world.join_as(setup.clone()).await, world.join_as(setup).await);
-    let mut load = a.begin_load("k");
-    load.began().await;
-    let new = b.database.write("k");
-    b.cache.clear().await.unwrap();
-    a.hear(1).await;
-    let late = a.start_load("k").await;
-    load.end().await.unwrap();
-    fresh("who asks after everything was removed", ended(late).await, new)
+    let (_world, a, b) = with_a_prefix(kind).await;
+    late_joiner(&a, a.begin_load("k"), "k", a.hears(b.change_all("k"))).await.map(drop)
 }
 
 scenario!(everything_is_removed_during_a_lower_read { redis: Redis, memory: Memory });
 
 /// No switch: the copy is older than the flush.
 async fn everything_is_removed_during_a_lower_read(kind: Kind) -> Outcome {
-    let world = World::new(kind);
-    let setup = Setup::quiet().prefix("app:");
-    let (a, b) = (world.join_as(setup.clone()).await, world.join_as(setup).await);
+    let (_world, a, b) = with_a_prefix(kind).await;
     b.load("k").await;
-    let mut read = a.tier.hold_read();
-    let reader = a.start_get("k").await;
-    read.reached().await;
-    let new = b.database.write("k");
-    b.cache.clear().await.unwrap();
-    a.hear(1).await;
-    read.release();
-    assert_eq!(ended(reader).await, Some(1));
+    let new = lower_read_across(&a, "k", a.hears(b.change_all("k"))).await;
     fresh("the reader", a.get("k").await, new)?;
     fresh("the writer", b.get("k").await, new)?;
     fresh("the reader", a.load("k").await, new)

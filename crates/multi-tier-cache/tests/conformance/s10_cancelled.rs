@@ -6,7 +6,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
-use multi_tier_cache::testing::{Step, When};
 use multi_tier_cache::{CacheError, CacheManager, CacheResult, CacheStrategy, CallOptions};
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 use crate::common::{ended, run_all};
 use crate::harness::{Outcome, eventually, fresh, holds, until};
 use crate::instance::{Instance, value};
+use crate::stories::HalvedDelete;
 use crate::world::{Kind, World};
 
 const SOON: Duration = Duration::from_millis(500);
@@ -166,15 +166,9 @@ scenario!(the_second_drop_of_a_cancelled_delete {
 async fn the_second_drop_of_a_cancelled_delete(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let a = world.join().await;
-    a.load("k").await;
-    let (mut before, mut after) = (a.stage.hold(Step::Revoke, When::Before), a.stage.hold(Step::Revoke, When::After));
-    let new = a.database.write("k");
-    let cache = Arc::clone(&a.cache);
-    let delete = tokio::spawn(async move { cache.invalidate("k").await });
-    before.reached().await;
-    assert_eq!(a.get("k").await, Some(1), "the shared tier still has it");
-    delete.abort();
-    assert!(delete.await.unwrap_err().is_cancelled());
+    let HalvedDelete { new, task, before, mut after } = HalvedDelete::begin(&a, "k").await;
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
     before.release();
     after.reached().await;
     a.hear(1).await;

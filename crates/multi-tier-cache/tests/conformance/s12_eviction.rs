@@ -1,15 +1,9 @@
 //! S12: a full server evicts what the protocol keeps: leases, the account of the namespace, tokens of tags.
 
-use multi_tier_cache::CallOptions;
-use multi_tier_cache::testing::{Step, When};
-
 use crate::harness::{Outcome, fresh, holds};
-use crate::instance::Setup;
+use crate::instance::{Setup, tagged};
+use crate::stories::UnheardLoad;
 use crate::world::{Kind, World};
-
-fn tagged() -> CallOptions {
-    CallOptions::default().with_tags(["t"])
-}
 
 scenario!(a_lease_is_evicted {
     redis: Redis,
@@ -22,18 +16,12 @@ scenario!(a_lease_is_evicted {
 async fn a_lease_is_evicted(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
-    let mut unheard = a.stage.hold(Step::Message, When::Before);
-    let mut load = a.begin_load("k");
-    load.began().await;
+    let mut load = UnheardLoad::begin(&a, "k").await;
     let leases = world.leases();
     world.evict_leases();
-    let new = b.change("k").await;
-    unheard.reached().await;
+    let new = load.outlives(b.change("k")).await;
     world.undo_absence(&leases);
-    load.end().await.unwrap();
-    fresh("the shared tier", world.stored("k"), new)?;
-    unheard.release();
-    a.hear(1).await;
+    load.end(&world, "k", new).await?;
     world.is_clean(&[&a, &b], "k", new).await
 }
 
@@ -43,17 +31,10 @@ scenario!(the_fence_is_evicted { redis: Redis, memory: Memory, memory_without_a_
 async fn the_fence_is_evicted(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
-    let mut unheard = a.stage.hold(Step::Message, When::Before);
-    let mut load = a.begin_load("k");
-    load.began().await;
-    let new = b.database.write("k");
-    b.cache.remove_pattern("k*").await.unwrap();
-    unheard.reached().await;
+    let mut load = UnheardLoad::begin(&a, "k").await;
+    let new = load.outlives(b.change_pattern("k", "k*")).await;
     world.evict_bus();
-    load.end().await.unwrap();
-    fresh("the shared tier", world.stored("k"), new)?;
-    unheard.release();
-    a.hear(1).await;
+    load.end(&world, "k", new).await?;
     world.is_clean(&[&a, &b], "k", new).await
 }
 
@@ -87,20 +68,13 @@ scenario!(the_token_of_a_tag_is_evicted {
 async fn the_token_of_a_tag_is_evicted(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
-    let mut unheard = a.stage.hold(Step::Message, When::Before);
-    let mut load = a.begin_load_with("k", tagged());
-    load.began().await;
-    let new = b.database.write("k");
-    b.cache.remove_tag("t").await.unwrap();
-    unheard.reached().await;
+    let mut load = UnheardLoad::begin_with(&a, "k", tagged()).await;
+    let new = load.outlives(b.change_tagged("k")).await;
     world.undo_revoked_tags();
     if !crate::harness::is_off(multi_tier_cache::testing::Protection::TagCheck) {
         world.evict_tags();
     }
-    load.end().await.unwrap();
-    fresh("the shared tier", world.stored("k"), new)?;
-    unheard.release();
-    a.hear(1).await;
+    load.end(&world, "k", new).await?;
     world.is_clean(&[&a, &b], "k", new).await
 }
 
@@ -111,8 +85,7 @@ async fn a_stored_value_whose_tag_is_evicted_is_a_miss(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join_as(Setup::quiet()).await, world.join().await);
     a.load_with("k", &tagged()).await.unwrap();
-    let new = a.database.write("k");
-    a.cache.remove_tag("t").await.unwrap();
+    let new = a.change_tagged("k").await;
     world.evict_tags();
     fresh("the other instance", b.get("k").await, new)?;
     // Another entry creates the token again, at the present.

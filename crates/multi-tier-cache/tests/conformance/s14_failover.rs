@@ -5,7 +5,7 @@ use std::time::Duration;
 use multi_tier_cache::testing::{Step, When};
 
 use crate::harness::{Outcome, eventually, fresh, holds, until};
-use crate::instance::Instance;
+use crate::instance::{Instance, tagged, value};
 use crate::world::{Kind, World};
 
 const SOON: Duration = Duration::from_millis(700);
@@ -51,6 +51,46 @@ async fn recovers(world: &World, instances: &[&Instance], new: u64) -> Outcome {
     world.is_clean(instances, "k", new).await
 }
 
+/// The replica takes over, and the delete that this lost takes effect again.
+async fn fails_over(world: &World, instances: &[&Instance], new: u64) -> Outcome {
+    world.fail_over();
+    reconnected(instances).await;
+    recovers(world, instances, new).await
+}
+
+/// Two instances, the second of which has the key; the replica gets nothing any more.
+async fn cut_off(world: &World) -> (Instance, Instance) {
+    let (a, b) = (world.join().await, world.join().await);
+    b.load("k").await;
+    world.detach_replica();
+    (a, b)
+}
+
+/// A delete that the replica does not get: only its author hears of it, and then nothing more.
+async fn lost_delete(author: &Instance, other: &Instance) -> u64 {
+    other.stage.lose_messages(true);
+    let new = author.change("k").await;
+    author.hear(1).await;
+    author.stage.lose_messages(true);
+    new
+}
+
+/// The author of a lost delete looks at the log when others have written more than it knows, and after `meanwhile`.
+async fn passed_by_others(world: &World, meanwhile: impl FnOnce()) -> Outcome {
+    let (a, b) = cut_off(world).await;
+    let new = lost_delete(&a, &b).await;
+    a.stage.fail(Step::Poll, usize::MAX);
+    world.fail_over();
+    reconnected(&[&b]).await;
+    for other in ["o1", "o2", "o3"] {
+        b.change(other).await;
+    }
+    meanwhile();
+    a.stage.mend();
+    reconnected(&[&a, &b]).await;
+    recovers(world, &[&a, &b], new).await
+}
+
 scenario!(a_delete_is_lost_by_a_failover {
     redis: Redis,
     memory: Memory,
@@ -92,13 +132,8 @@ scenario!(a_lost_delete_whose_place_was_taken {
 /// Another delete has its number by the time its author looks.
 async fn a_lost_delete_whose_place_was_taken(kind: Kind) -> Outcome {
     let world = World::replicated(kind);
-    let (a, b) = (world.join().await, world.join().await);
-    b.load("k").await;
-    world.detach_replica();
-    b.stage.lose_messages(true);
-    let new = a.change("k").await;
-    a.hear(1).await;
-    a.stage.lose_messages(true);
+    let (a, b) = cut_off(&world).await;
+    let new = lost_delete(&a, &b).await;
     let mut busy = a.stage.hold(Step::Poll, When::Before);
     world.fail_over();
     reconnected(&[&b]).await;
@@ -120,22 +155,7 @@ scenario!(a_lost_delete_whose_place_was_passed {
 /// The new history is longer: what does not chain tells the fork.
 async fn a_lost_delete_whose_place_was_passed(kind: Kind) -> Outcome {
     let world = World::replicated(kind);
-    let (a, b) = (world.join().await, world.join().await);
-    b.load("k").await;
-    world.detach_replica();
-    b.stage.lose_messages(true);
-    let new = a.change("k").await;
-    a.hear(1).await;
-    a.stage.lose_messages(true);
-    a.stage.fail(Step::Poll, usize::MAX);
-    world.fail_over();
-    reconnected(&[&b]).await;
-    for other in ["o1", "o2", "o3"] {
-        b.change(other).await;
-    }
-    a.stage.mend();
-    reconnected(&[&a, &b]).await;
-    recovers(&world, &[&a, &b], new).await
+    passed_by_others(&world, || ()).await
 }
 
 scenario!(a_lost_delete_that_another_instance_had_heard { redis: Redis, memory: Memory });
@@ -150,9 +170,7 @@ async fn a_lost_delete_that_another_instance_had_heard(kind: Kind) -> Outcome {
     let new = a.change("k").await;
     a.hear(1).await;
     b.hear(1).await;
-    world.fail_over();
-    reconnected(&[&b, &a]).await;
-    recovers(&world, &[&b, &a], new).await
+    fails_over(&world, &[&b, &a], new).await
 }
 
 scenario!(a_lost_put { redis: Redis, memory: Memory, memory_without_replay: Memory without Replay });
@@ -160,16 +178,12 @@ scenario!(a_lost_put { redis: Redis, memory: Memory, memory_without_replay: Memo
 /// A put is done again as a removal: values are never replayed.
 async fn a_lost_put(kind: Kind) -> Outcome {
     let world = World::replicated(kind);
-    let (a, b) = (world.join().await, world.join().await);
-    b.load("k").await;
-    world.detach_replica();
+    let (a, b) = cut_off(&world).await;
     let new = a.database.write("k");
-    a.cache.update_cache("k", crate::instance::value(new), None).await.unwrap();
+    a.cache.update_cache("k", value(new), None).await.unwrap();
     a.hear(1).await;
     b.hear(1).await;
-    world.fail_over();
-    reconnected(&[&a, &b]).await;
-    recovers(&world, &[&a, &b], new).await
+    fails_over(&world, &[&a, &b], new).await
 }
 
 scenario!(a_lost_pattern_and_a_lost_tag { redis: Redis, memory: Memory, memory_without_replay: Memory without Replay });
@@ -177,17 +191,14 @@ scenario!(a_lost_pattern_and_a_lost_tag { redis: Redis, memory: Memory, memory_w
 async fn a_lost_pattern_and_a_lost_tag(kind: Kind) -> Outcome {
     let world = World::replicated(kind);
     let (a, b) = (world.join().await, world.join().await);
-    let tagged = multi_tier_cache::CallOptions::default().with_tags(["t"]);
     b.load("k").await;
-    b.load_with("tagged", &tagged).await.unwrap();
+    b.load_with("tagged", &tagged()).await.unwrap();
     world.detach_replica();
     let (new, newer) = (a.database.write("k"), a.database.write("tagged"));
     a.cache.remove_pattern("k*").await.unwrap();
     a.cache.remove_tag("t").await.unwrap();
     a.hear(2).await;
-    world.fail_over();
-    reconnected(&[&a, &b]).await;
-    recovers(&world, &[&a, &b], new).await?;
+    fails_over(&world, &[&a, &b], new).await?;
     let gone = async || b.get("tagged").await.is_none_or(|seen| seen >= newer);
     eventually(SOON, "the lost tag is removed again", gone).await?;
     fresh("the author", a.load("tagged").await, newer)
@@ -198,14 +209,10 @@ scenario!(a_lost_delete_whose_echo_was_lost_too { redis: Redis, memory: Memory }
 /// The server died between the reply and the message: its author was told that it took effect, and has not followed it.
 async fn a_lost_delete_whose_echo_was_lost_too(kind: Kind) -> Outcome {
     let world = World::replicated(kind);
-    let (a, b) = (world.join().await, world.join().await);
-    b.load("k").await;
-    world.detach_replica();
+    let (a, b) = cut_off(&world).await;
     b.stage.lose_messages(true);
     let new = a.lose(a.change("k")).await;
-    world.fail_over();
-    reconnected(&[&a, &b]).await;
-    recovers(&world, &[&a, &b], new).await
+    fails_over(&world, &[&a, &b], new).await
 }
 
 scenario!(a_fork_behind_a_trimmed_log { redis: Redis, memory: Memory });
@@ -213,23 +220,7 @@ scenario!(a_fork_behind_a_trimmed_log { redis: Redis, memory: Memory });
 /// By the time its author looks, the new log does not reach back to the place of the lost delete.
 async fn a_fork_behind_a_trimmed_log(kind: Kind) -> Outcome {
     let world = if kind == Kind::Redis { World::replicated(kind) } else { World::with_short_log(kind) };
-    let (a, b) = (world.join().await, world.join().await);
-    b.load("k").await;
-    world.detach_replica();
-    b.stage.lose_messages(true);
-    let new = a.change("k").await;
-    a.hear(1).await;
-    a.stage.lose_messages(true);
-    a.stage.fail(Step::Poll, usize::MAX);
-    world.fail_over();
-    reconnected(&[&b]).await;
-    for other in ["o1", "o2", "o3"] {
-        b.change(other).await;
-    }
-    world.trim_log();
-    a.stage.mend();
-    reconnected(&[&a, &b]).await;
-    recovers(&world, &[&a, &b], new).await
+    passed_by_others(&world, || world.trim_log()).await
 }
 
 scenario!(a_delete_whose_answer_comes_after_the_failover_was_noticed { redis: Redis, memory: Memory });
@@ -237,14 +228,11 @@ scenario!(a_delete_whose_answer_comes_after_the_failover_was_noticed { redis: Re
 /// It took effect at the old master; the answer is read when the new epoch has begun.
 async fn a_delete_whose_answer_comes_after_the_failover_was_noticed(kind: Kind) -> Outcome {
     let world = World::replicated(kind);
-    let (a, b) = (world.join().await, world.join().await);
-    b.load("k").await;
-    world.detach_replica();
+    let (a, b) = cut_off(&world).await;
     b.stage.lose_messages(true);
     let mut answer = a.stage.hold(Step::Revoke, When::After);
     let new = a.database.write("k");
-    let cache = a.cache.clone();
-    let delete = tokio::spawn(async move { cache.invalidate("k").await });
+    let delete = a.start_delete("k");
     answer.reached().await;
     a.hear(1).await;
     world.fail_over();

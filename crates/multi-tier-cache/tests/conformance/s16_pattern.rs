@@ -5,12 +5,11 @@ use multi_tier_cache::testing::{Step, When};
 use crate::common::ended;
 use crate::harness::{Outcome, fresh};
 use crate::instance::Instance;
+use crate::stories::{UnheardLoad, late_joiner, lower_read_across};
 use crate::world::{Kind, World};
 
-async fn remove_all(instance: &Instance, key: &str) -> u64 {
-    let new = instance.database.write(key);
-    instance.cache.remove_pattern("user:*").await.unwrap();
-    new
+async fn remove_all(instance: &Instance) -> u64 {
+    instance.change_pattern("user:1", "user:*").await
 }
 
 scenario!(a_pattern_is_removed_during_a_load {
@@ -24,15 +23,9 @@ scenario!(a_pattern_is_removed_during_a_load {
 async fn a_pattern_is_removed_during_a_load(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
-    let mut unheard = a.stage.hold(Step::Message, When::Before);
-    let mut load = a.begin_load("user:1");
-    load.began().await;
-    let new = remove_all(&b, "user:1").await;
-    unheard.reached().await;
-    load.end().await.unwrap();
-    fresh("the shared tier", world.stored("user:1"), new)?;
-    unheard.release();
-    a.hear(1).await;
+    let mut load = UnheardLoad::begin(&a, "user:1").await;
+    let new = load.outlives(remove_all(&b)).await;
+    load.end(&world, "user:1", new).await?;
     world.is_clean(&[&a, &b], "user:1", new).await
 }
 
@@ -47,13 +40,7 @@ async fn a_pattern_is_removed_during_a_lower_read(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
     b.load("user:1").await;
-    let mut read = a.tier.hold_read();
-    let reader = a.start_get("user:1").await;
-    read.reached().await;
-    let new = remove_all(&b, "user:1").await;
-    a.hear(1).await;
-    read.release();
-    assert_eq!(ended(reader).await, Some(1));
+    let new = lower_read_across(&a, "user:1", a.hears(remove_all(&b))).await;
     world.is_clean(&[&a, &b], "user:1", new).await
 }
 
@@ -67,13 +54,7 @@ scenario!(a_pattern_is_removed_before_a_late_joiner {
 async fn a_pattern_is_removed_before_a_late_joiner(kind: Kind) -> Outcome {
     let world = World::new(kind);
     let (a, b) = (world.join().await, world.join().await);
-    let mut load = a.begin_load("user:1");
-    load.began().await;
-    let new = remove_all(&b, "user:1").await;
-    a.hear(1).await;
-    let late = a.start_load("user:1").await;
-    load.end().await.unwrap();
-    fresh("who asks after the pattern was removed", ended(late).await, new)?;
+    let new = late_joiner(&a, a.begin_load("user:1"), "user:1", a.hears(remove_all(&b))).await?;
     world.is_clean(&[&a, &b], "user:1", new).await
 }
 
@@ -88,7 +69,7 @@ async fn a_put_is_under_way_when_its_pattern_is_removed(kind: Kind) -> Outcome {
     let cache = a.cache.clone();
     let put = tokio::spawn(async move { cache.update_cache("user:1", crate::instance::value(old), None).await });
     filling.reached().await;
-    let new = remove_all(&b, "user:1").await;
+    let new = remove_all(&b).await;
     filling.release();
     ended(put).await.unwrap();
     fresh("the shared tier", world.stored("user:1"), new)?;

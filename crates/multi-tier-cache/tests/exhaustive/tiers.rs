@@ -99,11 +99,12 @@ impl Shelves {
         apart(changing(self.place), || effect(&mut self.values.lock())).await
     }
 
-    async fn scan(&self, matches: impl Fn(&str) -> bool) {
-        let keys: Vec<String> = self.values.lock().keys().filter(|key| matches(key)).cloned().collect();
+    async fn scan(&self, doomed: Glob) -> CacheResult<()> {
+        let keys: Vec<String> = self.values.lock().keys().filter(|key| doomed.matches(key)).cloned().collect();
         for key in keys {
             self.apart(|values| values.remove(&key)).await;
         }
+        Ok(())
     }
 }
 
@@ -120,10 +121,11 @@ impl Apart {
         Arc::new(Self { hub, keys, place })
     }
 
-    async fn scan(&self, matches: impl Fn(&str) -> bool) {
-        for key in self.keys.iter().filter(|key| matches(key)) {
+    async fn scan(&self, doomed: Glob) -> CacheResult<()> {
+        for key in self.keys.iter().filter(|key| doomed.matches(key)) {
             apart(changing(self.place), || self.hub.remove(key).now_or_never()).await;
         }
+        Ok(())
     }
 }
 
@@ -149,18 +151,11 @@ impl CacheBackend for Apart {
     }
 
     fn remove_pattern<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, CacheResult<()>> {
-        let glob = Glob::new(pattern);
-        Box::pin(async move {
-            self.scan(|key| glob.matches(key)).await;
-            Ok(())
-        })
+        Box::pin(self.scan(Glob::new(pattern)))
     }
 
     fn clear(&self) -> BoxFuture<'_, CacheResult<()>> {
-        Box::pin(async move {
-            self.scan(|_| true).await;
-            Ok(())
-        })
+        Box::pin(self.scan(Glob::new("*")))
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -236,18 +231,11 @@ impl CacheBackend for Shelves {
     }
 
     fn remove_pattern<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, CacheResult<()>> {
-        let glob = Glob::new(pattern);
-        Box::pin(async move {
-            self.scan(|key| glob.matches(key)).await;
-            Ok(())
-        })
+        Box::pin(self.scan(Glob::new(pattern)))
     }
 
     fn clear(&self) -> BoxFuture<'_, CacheResult<()>> {
-        Box::pin(async move {
-            self.scan(|_| true).await;
-            Ok(())
-        })
+        Box::pin(self.scan(Glob::new("*")))
     }
 
     fn capabilities(&self) -> Capabilities {

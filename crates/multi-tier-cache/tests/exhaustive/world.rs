@@ -21,8 +21,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::actor::{VerbState, Verbs};
 use self::instance::Instance;
-use self::verbs::Me;
-pub(crate) use self::verbs::{Token, lasting};
+pub(crate) use self::verbs::{Me, Token, lasting};
 use crate::explorer::{EVERYTHING, Footprint, Play, changing};
 use crate::history::{History, INSTANCES, KEYS};
 use crate::tiers::{Shelves, pause, touched};
