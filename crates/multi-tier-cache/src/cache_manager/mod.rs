@@ -200,6 +200,9 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<Bytes>> + Send,
     {
+        if let Some(bytes) = self.engine.hit(key, |entry| entry.into_bytes().ok()) {
+            return Ok(bytes);
+        }
         self.get_or_compute_with_options(key, &CallOptions::new(strategy), compute).await
     }
 
@@ -221,6 +224,10 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
+        let decode = |entry: Entry| self.serializer.deserialize(&entry.into_bytes().ok()?).ok();
+        if let Some(value) = self.engine.hit(key, decode) {
+            return Ok(value);
+        }
         self.get_or_compute_typed_with_options(key, &CallOptions::new(strategy), compute).await
     }
 
@@ -240,6 +247,9 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
+        if let Some(value) = self.engine.hit(key, |entry| entry.object_as()) {
+            return Ok(value);
+        }
         self.get_or_compute_shared_with_options(key, &CallOptions::new(strategy), compute).await
     }
 
