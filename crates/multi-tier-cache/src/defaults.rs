@@ -14,6 +14,13 @@ pub const PROMOTED_TTL: Duration = Duration::from_secs(300);
 pub const PROMOTION_FREQUENCY: usize = 10;
 /// Longest value a cache stores, in bytes.
 pub const MAX_VALUE_BYTES: usize = 8 * 1024 * 1024;
+/// Typed values longer than this are compressed on their way into an awaited tier, in bytes …
+pub const COMPRESS_ABOVE: usize = 16 * 1024;
+/// … if that saves at least one byte in this many.
+pub const COMPRESS_SAVING: usize = 8;
+/// The TTL that a store says remains may exceed the one that was written by this much, as whole seconds do; beyond, a
+/// typed value counts as stale.
+pub const REMAINING_TOLERANCE: Duration = Duration::from_secs(1);
 /// Longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 64 * 1024;
 /// Shards of the table of operations in flight.

@@ -238,6 +238,13 @@ impl From<rmp_serde::decode::Error> for CacheError {
     }
 }
 
+#[cfg(feature = "postcard")]
+impl From<postcard::Error> for CacheError {
+    fn from(error: postcard::Error) -> Self {
+        Self::SerializationError(Failure::new(error.to_string()).caused_by(error))
+    }
+}
+
 impl From<std::num::TryFromIntError> for CacheError {
     fn from(error: std::num::TryFromIntError) -> Self {
         Self::ConfigError(error.to_string())

@@ -47,6 +47,7 @@
 //! | `redis` (default) | `RedisCache`, `RedisStreams`, TLS by `rediss://`; publisher and subscribers of the invalidation bus |
 //! | `memcached` | `MemcachedCache` |
 //! | `msgpack`, `bincode` | serializers besides JSON; prefer `msgpack`: bincode 1.3 is unmaintained (RUSTSEC-2025-0141) |
+//! | `postcard` | `PostcardCodec`, the most compact of the formats for typed values |
 //! | `full` | all of these |
 //! | `test-util` | `testing`: a manual clock, a coordinator in memory, barriers between a cache and its coordinator |
 //!
@@ -61,7 +62,7 @@
 //!
 //! [`CacheSystem`] and [`CacheSystemBuilder`] put a cache together; [`CacheManager`] has the verbs, [`CallOptions`] their
 //! options; [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`] configure it;
-//! [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`] tell how it fares; [`CacheError`] and [`Failure`] what went wrong; [`traits`] is for authors of backends.
+//! [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`] tell how it fares; [`CacheError`] and [`Failure`] what went wrong; [`Codec`] is a format of typed values; [`traits`] is for authors of backends.
 
 pub mod backends;
 mod breaker;
@@ -117,7 +118,9 @@ pub use redis_streams::RedisStreams;
 pub use serialization::BincodeSerializer;
 #[cfg(feature = "msgpack")]
 pub use serialization::MsgPackSerializer;
-pub use serialization::{CacheSerializer, JsonSerializer};
+#[cfg(feature = "postcard")]
+pub use serialization::PostcardCodec;
+pub use serialization::{CacheSerializer, Codec, JsonSerializer};
 pub use system::CacheSystem;
 pub use traits::{CacheBackend, Capabilities, InProcess, L2CacheBackend, StreamEntry, StreamingBackend};
 
