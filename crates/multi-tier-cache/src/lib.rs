@@ -60,7 +60,8 @@
 //! # The public interface
 //!
 //! [`CacheSystem`] and [`CacheSystemBuilder`] put a cache together; [`CacheManager`] has the verbs, [`CallOptions`] their
-//! options; [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`] configure it;
+//! options; [`Freshness`] and [`EarlyRefresh`] say how old values may be;
+//! [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`] configure it;
 //! [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`] tell how it fares; [`CacheError`] and [`Failure`] what went wrong; [`traits`] is for authors of backends.
 
 pub mod backends;
@@ -111,6 +112,7 @@ pub use invalidation::{
 };
 #[cfg(feature = "redis")]
 pub use invalidation::{InvalidationPublisher, InvalidationSubscriber, ReliableStreamSubscriber};
+pub use policy::{EarlyRefresh, Freshness};
 #[cfg(feature = "redis")]
 pub use redis_streams::RedisStreams;
 #[cfg(feature = "bincode")]
