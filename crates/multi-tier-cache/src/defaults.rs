@@ -6,8 +6,15 @@ use std::time::Duration;
 pub const L1_ENTRIES: u64 = 2_000;
 /// Entries of a `DashMap` tier made by [`DashMapCache::new`](crate::backends::DashMapCache::new).
 pub const DASHMAP_ENTRIES: usize = 100_000;
-/// TTL of [`CacheBackend::set`](crate::traits::CacheBackend::set) and of [`CacheStrategy::Default`](crate::CacheStrategy::Default).
+/// TTL of [`CacheBackend::set`](crate::traits::CacheBackend::set), of
+/// [`CacheStrategy::Default`](crate::CacheStrategy::Default) and of [`Freshness::default`](crate::Freshness).
 pub const TTL: Duration = Duration::from_secs(300);
+/// How long a key whose load failed is not loaded again, if it has a value to be answered instead.
+pub const ERROR_THROTTLE: Duration = Duration::from_secs(5);
+/// How long a load that has no other deadline may take.
+pub const LOAD_DEADLINE: Duration = Duration::from_secs(30);
+/// Tiers for which one [`Freshness`](crate::Freshness) can set a TTL.
+pub const MAX_TIERS: usize = 8;
 /// TTL of a promoted copy whose source cannot tell how long it still lives.
 pub const PROMOTED_TTL: Duration = Duration::from_secs(300);
 /// One hit in this many is promoted.

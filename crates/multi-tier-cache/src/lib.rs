@@ -60,9 +60,12 @@
 //!
 //! # The public interface
 //!
-//! [`CacheSystem`] and [`CacheSystemBuilder`] put a cache together; [`CacheManager`] has the verbs, [`CallOptions`] their
-//! options; [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`] configure it;
-//! [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`] tell how it fares; [`CacheError`] and [`Failure`] what went wrong; [`Codec`] is a format of typed values; [`traits`] is for authors of backends.
+//! [`CacheSystem`] and [`CacheSystemBuilder`] put a cache together; [`Cache`] and [`CacheManager`] have the verbs, typed
+//! and on bytes, [`CallOptions`] their options; [`Freshness`] and [`EarlyRefresh`] say how old values may be;
+//! [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`] configure the rest;
+//! [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`] tell how it fares;
+//! [`CacheError`] and [`Failure`] what went wrong; [`Codec`] is a format of typed values; [`traits`] is for authors of
+//! backends.
 
 pub mod backends;
 mod breaker;
@@ -112,6 +115,7 @@ pub use invalidation::{
 };
 #[cfg(feature = "redis")]
 pub use invalidation::{InvalidationPublisher, InvalidationSubscriber, ReliableStreamSubscriber};
+pub use policy::{EarlyRefresh, Freshness};
 #[cfg(feature = "redis")]
 pub use redis_streams::RedisStreams;
 #[cfg(feature = "bincode")]

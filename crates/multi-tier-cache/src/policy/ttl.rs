@@ -30,7 +30,8 @@ pub(crate) fn promoted(remaining: Option<Duration>, from: Scale, to: Scale) -> D
     scaled(remaining, to.0 / from.0).min(remaining)
 }
 
-fn scaled(ttl: Duration, scale: f64) -> Duration {
+/// `ttl` multiplied by `scale`; products too long to represent, negative or not numbers give the longest duration.
+pub(super) fn scaled(ttl: Duration, scale: f64) -> Duration {
     // Exact where nothing is to be scaled; elsewhere f64 keeps 15 digits, which is below a microsecond in a century.
     if (scale - 1.0).abs() < f64::EPSILON {
         return ttl;
