@@ -44,9 +44,11 @@
 //! | feature | gives |
 //! |---|---|
 //! | `moka` (default) | `MokaCache`, `with_moka_config` |
+//! | `macros` (default) | `#[derive(CacheKey)]` |
 //! | `redis` (default) | `RedisCache`, `RedisStreams`, TLS by `rediss://`; publisher and subscribers of the invalidation bus |
 //! | `memcached` | `MemcachedCache` |
 //! | `msgpack`, `bincode` | serializers besides JSON; prefer `msgpack`: bincode 1.3 is unmaintained (RUSTSEC-2025-0141) |
+//! | `uuid` | `uuid::Uuid` as a [`CacheKey`] |
 //! | `full` | all of these |
 //! | `test-util` | `testing`: a manual clock, a coordinator in memory, barriers between a cache and its coordinator |
 //!
@@ -59,13 +61,19 @@
 //!
 //! # The public interface
 //!
-//! [`CacheSystem`] and [`CacheSystemBuilder`] put a cache together; [`CacheManager`] has the verbs, [`CallOptions`] their
-//! options; [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`] configure it;
-//! [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`] tell how it fares; [`CacheError`] and [`Failure`] what went wrong; [`traits`] is for authors of backends.
+//! [`CacheSystem`] and [`CacheSystemBuilder`] put a cache together; [`CacheManager`] has the verbs, [`CallOptions`]
+//! their options; [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`]
+//! configure it; [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`]
+//! tell how it fares; [`CacheError`] and [`Failure`] what went wrong; [`CacheKey`] is what names an entry of a typed
+//! cache; [`traits`] is for authors of backends.
+
+// The paths that a derive writes hold in this crate, too.
+extern crate self as multi_tier_cache;
 
 pub mod backends;
 mod breaker;
 pub mod builder;
+pub mod cache;
 pub mod cache_manager;
 pub mod clock;
 mod coordinator;
@@ -101,6 +109,7 @@ pub use backends::{L1Cache, MokaCache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 pub use backends::{L2Cache, RedisCache};
 pub use builder::CacheSystemBuilder;
+pub use cache::CacheKey;
 pub use cache_manager::{
     CacheManager, CacheManagerStats, CacheStrategy, CacheTier, CallOptions, TierConfig, TierHealth, TierStats,
 };
