@@ -42,7 +42,7 @@ struct Body {
 
 fn structure(fields: &Fields) -> Result<Body> {
     let fields = fields_in_key(fields)?;
-    let writes = fields.iter().map(|(member, field)| write(field, &quote!(&self.#member)));
+    let writes = fields.iter().map(|(member, field)| write(field, &quote_spanned!(span(field)=> &self.#member)));
     let code = quote!(#(#writes)*);
     Ok(Body { code, writes: !fields.is_empty(), types: types(&fields) })
 }
@@ -60,7 +60,8 @@ fn arm(variant: &Variant) -> Result<Body> {
     let ((), fields) = both(without_options(&variant.attrs), fields_in_key(&variant.fields))?;
     let (ident, name) = (&variant.ident, variant.ident.unraw().to_string());
     let members = fields.iter().map(|(member, _)| member);
-    let bindings: Vec<Ident> = (0..fields.len()).map(|index| format_ident!("field_{index}")).collect();
+    let binding = |(index, (_, field)): (usize, &(Member, &Field))| format_ident!("field_{index}", span = span(field));
+    let bindings: Vec<Ident> = fields.iter().enumerate().map(binding).collect();
     let writes = fields.iter().zip(&bindings).map(|((_, field), binding)| write(field, &quote!(#binding)));
     let code = quote! {
         Self::#ident { #(#members: #bindings,)* .. } => {
@@ -76,10 +77,13 @@ fn union(data: &DataUnion) -> Error {
     Error::new_spanned(data.union_token, message)
 }
 
-/// Writes one field. An error about its type points at the field, while names are those of the generated code.
 fn write(field: &Field, reference: &TokenStream) -> TokenStream {
-    let span = Span::call_site().located_at(field.ty.span());
-    quote_spanned!(span=> ::multi_tier_cache::cache::CacheKey::write_key(#reference, key);)
+    quote_spanned!(span(field)=> ::multi_tier_cache::cache::CacheKey::write_key(#reference, key);)
+}
+
+/// Where an error about the field's type points, while names are those of the generated code.
+fn span(field: &Field) -> Span {
+    Span::call_site().located_at(field.ty.span())
 }
 
 fn types(fields: &[(Member, &Field)]) -> Vec<Type> {

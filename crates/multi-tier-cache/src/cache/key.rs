@@ -175,3 +175,16 @@ impl fmt::Write for Escaped<'_, '_> {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "macros"))]
+mod tests {
+    use crate::cache::CacheKey;
+
+    #[derive(CacheKey)]
+    struct Inside<T>(u8, T);
+
+    #[test]
+    fn a_derive_holds_in_this_crate_as_well() {
+        assert_eq!(Inside(1, "a").key_text(), "1:a");
+    }
+}
