@@ -44,10 +44,12 @@
 //! | feature | gives |
 //! |---|---|
 //! | `moka` (default) | `MokaCache`, `with_moka_config` |
+//! | `macros` (default) | `#[derive(CacheKey)]` |
 //! | `redis` (default) | `RedisCache`, `RedisStreams`, TLS by `rediss://`; publisher and subscribers of the invalidation bus |
 //! | `memcached` | `MemcachedCache` |
 //! | `msgpack`, `bincode` | serializers besides JSON; prefer `msgpack`: bincode 1.3 is unmaintained (RUSTSEC-2025-0141) |
 //! | `postcard` | `PostcardCodec`, the most compact of the formats for typed values |
+//! | `uuid` | `uuid::Uuid` as a [`CacheKey`] |
 //! | `full` | all of these |
 //! | `test-util` | `testing`: a manual clock, a coordinator in memory, barriers between a cache and its coordinator |
 //!
@@ -64,12 +66,16 @@
 //! and on bytes, [`CallOptions`] their options; [`Freshness`] and [`EarlyRefresh`] say how old values may be;
 //! [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`] configure the rest;
 //! [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`] tell how it fares;
-//! [`CacheError`] and [`Failure`] what went wrong; [`Codec`] is a format of typed values; [`traits`] is for authors of
-//! backends.
+//! [`CacheError`] and [`Failure`] what went wrong; [`CacheKey`] names an entry of a typed cache, [`Codec`] is a format of
+//! its values; [`traits`] is for authors of backends.
+
+// The paths that a derive writes hold in this crate, too.
+extern crate self as multi_tier_cache;
 
 pub mod backends;
 mod breaker;
 pub mod builder;
+pub mod cache;
 pub mod cache_manager;
 pub mod clock;
 mod coordinator;
@@ -105,6 +111,7 @@ pub use backends::{L1Cache, MokaCache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 pub use backends::{L2Cache, RedisCache};
 pub use builder::CacheSystemBuilder;
+pub use cache::CacheKey;
 pub use cache_manager::{
     CacheManager, CacheManagerStats, CacheStrategy, CacheTier, CallOptions, TierConfig, TierHealth, TierStats,
 };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, top to bottom: each imports from rows below its own, and freely within itself.
 const ROWS: &[&[&str]] = &[
-    &["cache_manager", "system", "builder"],
+    &["cache", "cache_manager", "system", "builder"],
     &["engine"],
     &["stack", "invalidation"],
     &["local", "coordinator"],
