@@ -65,6 +65,7 @@ pub struct CacheSystemBuilder {
     serializer: CacheSerializer,
     clock: Clock,
     max_value_bytes: Option<usize>,
+    compress_above: Option<usize>,
     promote_if: Option<PromotionCondition>,
 }
 
@@ -163,6 +164,14 @@ impl CacheSystemBuilder {
         self
     }
 
+    /// Values of typed caches with more bytes than this are compressed in tiers outside this process, if that saves
+    /// enough: 16 KiB unless set, `usize::MAX` for never.
+    #[must_use]
+    pub fn with_compression_above(mut self, bytes: usize) -> Self {
+        self.compress_above = Some(bytes);
+        self
+    }
+
     /// Lets `condition` (of key, value and the level of the tier that was hit) decide which hits are promoted,
     /// instead of the lot. Tiers with promotion switched off still never promote. It is asked at every such hit: keep
     /// it cheap, and do not wait for the cache in it.
@@ -232,6 +241,7 @@ impl CacheSystemBuilder {
         let options = Options {
             clock: self.clock,
             max_value_bytes: self.max_value_bytes.unwrap_or(defaults::MAX_VALUE_BYTES),
+            compress_above: self.compress_above.unwrap_or(defaults::COMPRESS_ABOVE),
             promote_if: self.promote_if,
         };
         let mut manager = CacheManager::assemble(tiers, streams, options, &joining)?;

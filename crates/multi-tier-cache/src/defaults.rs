@@ -158,3 +158,14 @@ pub const TAG_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 pub const TAG_TOKEN_MARGIN: Duration = Duration::from_secs(60 * 60);
 /// Messages of a subscription that wait to be taken; beyond, the subscription ends, and the log tells what was missed.
 pub const MESSAGES_WAITING: usize = 4_096;
+
+/// Keys of one typed cache of which failed loads are remembered; further ones are not throttled.
+pub const THROTTLED_KEYS: usize = 10_000;
+
+/// Refreshes in the background that one typed cache runs at a time; a value that finds no room is refreshed by a later
+/// read.
+pub const REFRESHES: usize = 1_024;
+
+/// A copy of a value that came back from a shared tier may look younger than the value by so much: times are kept there
+/// in milliseconds, and count from when the copy arrived.
+pub const COPY_TOLERANCE: Duration = Duration::from_millis(100);

@@ -111,7 +111,7 @@ pub use backends::{L1Cache, MokaCache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 pub use backends::{L2Cache, RedisCache};
 pub use builder::CacheSystemBuilder;
-pub use cache::CacheKey;
+pub use cache::{Cache, CacheBuilder, CacheKey, CacheStats, Fetched, LoadContext, LoadError, Loaded};
 pub use cache_manager::{
     CacheManager, CacheManagerStats, CacheStrategy, CacheTier, CallOptions, TierConfig, TierHealth, TierStats,
 };

@@ -29,7 +29,7 @@ mod impls;
 
 use std::fmt::{self, Write as _};
 
-use self::buf::KeyBuf;
+pub(crate) use self::buf::KeyBuf;
 
 /// A value that can be the key of a typed cache.
 ///

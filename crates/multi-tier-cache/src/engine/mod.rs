@@ -19,6 +19,7 @@
 mod below;
 mod finish;
 mod follow;
+mod form;
 mod invalidate;
 mod load;
 mod read;
@@ -28,8 +29,9 @@ mod write;
 
 use std::sync::{Arc, Weak};
 
-pub(crate) use load::{BytesLoad, Load, SharedLoad, TypedLoad};
-pub(crate) use read::{Keep, Wanted};
+pub(crate) use load::{BytesLoad, Judge, Load, Made, SharedLoad, Stay, TypedLoad};
+pub(crate) use read::{Keep, Wanted, panicked};
+pub(crate) use finish::{Finish, finish};
 pub use stats::CacheManagerStats;
 pub(crate) use write::Put;
 
@@ -80,6 +82,8 @@ pub(crate) struct Announce {
 pub(crate) struct Options {
     pub(crate) clock: Clock,
     pub(crate) max_value_bytes: usize,
+    /// Larger payloads of typed values are compressed in awaited tiers.
+    pub(crate) compress_above: usize,
     pub(crate) promote_if: Option<PromotionCondition>,
 }
 
@@ -95,6 +99,8 @@ pub(crate) enum Source {
     /// The tier at this position, from 0.
     Tier(usize),
     Loader,
+    /// A load failed, and its caller had kept an older value.
+    Older,
 }
 
 /// What a read ends with, and what a flight gives its followers.
@@ -102,7 +108,7 @@ pub(crate) type Answer = CacheResult<Option<Hit>>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), max_value_bytes: defaults::MAX_VALUE_BYTES, promote_if: None }
+        Self { clock: Clock::system(), max_value_bytes: defaults::MAX_VALUE_BYTES, compress_above: defaults::COMPRESS_ABOVE, promote_if: None }
     }
 }
 
@@ -141,6 +147,10 @@ impl Engine {
             TierStats::new(tier.level, tier.backend.name().to_owned(), self.stats.hits_of(position))
         };
         self.tiers.iter().enumerate().map(stats).collect()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.options.clock
     }
 
     pub(crate) fn tiers(&self) -> &[Tier] {

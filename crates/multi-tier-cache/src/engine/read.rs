@@ -4,27 +4,26 @@ use std::any::Any;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 
-use super::shared::{Lease, LeaseAsk, Leased};
+use super::shared::{Lease, Leased, Refresh};
 use super::write::Led;
-use super::{Answer, Engine, Hit, Load, Source, check_key};
-use crate::clock::Moment;
+use super::load::{Judge, Load, Made, Stay};
+use super::{Answer, Engine, Hit, Source, check_key};
 use crate::coordinator::Tag;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
 use crate::local::{Join, Kind, Origin, Turn};
-use crate::protection::Protection;
+use crate::policy::Lifespan;
 use crate::stack::{Ask, Store, Tier};
-use crate::wire::tagged::{Stored, decode};
 
 /// What a reader wants, and so which flight it takes part in.
 pub(crate) enum Wanted<'a> {
     /// What is stored. Never waits for a loader.
     Stored,
+    /// What is stored, if the caller accepts it.
+    Judged(&'a mut dyn Judge),
     /// A value: what is stored if the loader accepts it, else what it computes.
     Loaded(&'a mut dyn Load, Keep<'a>),
 }
@@ -32,7 +31,7 @@ pub(crate) enum Wanted<'a> {
 /// How a loaded value is kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keep<'a> {
-    pub(crate) ttl: Duration,
+    pub(crate) span: Lifespan<'a>,
     pub(crate) tags: &'a [Tag],
 }
 
@@ -91,8 +90,8 @@ impl Engine {
         self.follow_log();
         if wanted.kind() == Kind::Lookup && self.is_local() {
             // Nothing to wait for: what was not a hit is absent, or an object that has no bytes.
-            let found = self.local.lookup_first(key).map(|entry| Hit { entry, source: Source::Tier(0) });
-            return self.counted(Ok(found), &wanted);
+            let found = self.local.lookup_first(key).and_then(|entry| wanted.accept(entry, Source::Tier(0)));
+            return self.counted(Ok(found.map(|entry| Hit { entry, source: Source::Tier(0) })), &wanted);
         }
         loop {
             let mut lead = match self.local.join(key, wanted.kind()) {
@@ -100,7 +99,7 @@ impl Engine {
                 Join::Follow(follower) => match follower.await {
                     Turn::Lead(lead) => lead,
                     Turn::Again => continue,
-                    Turn::Landed(Ok(Some(hit))) => match wanted.accept(hit.entry) {
+                    Turn::Landed(Ok(Some(hit))) => match wanted.accept(hit.entry, hit.source) {
                         Some(entry) => return self.counted(Ok(Some(Hit { entry, ..hit })), &wanted),
                         None => continue,
                     },
@@ -146,8 +145,8 @@ impl Engine {
         match (wanted, missed) {
             (Wanted::Loaded(loader, keep), _) if late => self.load_with(&mut **loader, *keep, None).await.uncopied(),
             (Wanted::Loaded(loader, keep), _) => self.load_with(&mut **loader, *keep, lease).await,
-            (Wanted::Stored, Found::Unknown(error)) => Led::nothing(Err(error)),
-            (Wanted::Stored, _) => Led::nothing(Ok(None)),
+            (_, Found::Unknown(error)) => Led::nothing(Err(error)),
+            _ => Led::nothing(Ok(None)),
         }
     }
 
@@ -167,21 +166,19 @@ impl Engine {
             return Ground::Bare { open: false };
         }
         let tags = if let Wanted::Loaded(_, keep) = wanted { keep.tags } else { &[] };
-        let mut refresh = unreadable || shared.remote.owes(key);
+        let mut refresh = if unreadable || shared.remote.owes(key) { Refresh::Always } else { Refresh::No };
+        let mut queue = shared.queue(loads);
         loop {
-            match shared.lease(key, LeaseAsk { patient: loads, refresh, tags }).await {
+            match shared.lease(key, refresh, tags, &mut queue).await {
                 Leased::Lease(lease) => return Ground::Leased(lease),
                 Leased::Late if loads => return Ground::Late,
                 Leased::Late => return Ground::Bare { open: shared.open_below(key).await.unwrap_or(false) },
                 Leased::Value(value, ttl) => {
-                    match self.usable(value, ttl, self.options.clock.now()).await.ok().flatten() {
-                        Some(entry) => match wanted.accept(entry) {
-                            Some(entry) => {
-                                return Ground::Hit(Hit { entry, source: Source::Tier(shared.position) });
-                            }
-                            None => refresh = true,
-                        },
-                        None => refresh = true,
+                    let source = Source::Tier(shared.position);
+                    let usable = self.usable(value, ttl, self.options.clock.now()).await.ok().flatten();
+                    match usable.and_then(|entry| wanted.accept(entry, source)) {
+                        Some(entry) => return Ground::Hit(Hit { entry, source }),
+                        None => refresh = Refresh::Once,
                     }
                 }
                 // With a bus, nothing below: without the coordinator's tombstones, what another instance stored there
@@ -197,10 +194,11 @@ impl Engine {
         for (position, tier) in self.tiers.iter().enumerate().skip(range.start).take(range.len()) {
             // Drawn before the read: only what is promoted needs the remaining TTL.
             let promote = position > 0 && self.may_promote(tier);
-            match self.ask(position, tier, key, promote).await {
+            let ask = if promote || wanted.asks_for_age() { Ask::ValueAndTtl } else { Ask::Value };
+            match self.ask(position, tier, key, ask).await {
                 Ok(Some(found)) => {
                     let undecoded = !found.has_object();
-                    let Some(entry) = wanted.accept(found) else { continue };
+                    let Some(entry) = wanted.accept(found, Source::Tier(position)) else { continue };
                     if undecoded && entry.has_object() {
                         self.local.replace_same(key, position, &entry);
                     }
@@ -213,7 +211,7 @@ impl Engine {
         outage.map_or(Found::Miss, Found::Unknown)
     }
 
-    async fn ask(&self, position: usize, tier: &Tier, key: &str, promote: bool) -> CacheResult<Option<Entry>> {
+    async fn ask(&self, position: usize, tier: &Tier, key: &str, ask: Ask) -> CacheResult<Option<Entry>> {
         let remote = match &tier.store {
             Store::Local(_) => return Ok(self.local.lookup_at(position, key)),
             Store::Remote(remote) => remote,
@@ -226,7 +224,7 @@ impl Engine {
         }
         // The remaining time is counted from before the question: a copy must not outlive its source by the way back.
         let asked = self.options.clock.now();
-        let found = remote.get(key, if promote { Ask::ValueAndTtl } else { Ask::Value }).await?;
+        let found = remote.get(key, ask).await?;
         let Some((bytes, ttl)) = found else { return Ok(None) };
         let entry = self.usable(bytes, ttl, asked).await?;
         // A tier of this process alone is as old as what this process has followed.
@@ -237,34 +235,21 @@ impl Engine {
         })
     }
 
-    /// The entry of what an awaited tier holds, if its tags still hold.
-    async fn usable(&self, stored: Bytes, ttl: Option<Duration>, asked: Moment) -> CacheResult<Option<Entry>> {
-        let expires = ttl.map_or(Moment::NEVER, |ttl| asked.after(ttl));
-        let Some(shared) = &self.shared else { return Ok(Some(Entry::from_bytes(stored, expires))) };
-        match decode(stored) {
-            Stored::Plain(bytes) => Ok(Some(Entry::from_bytes(bytes, expires))),
-            Stored::Foreign => Ok(None),
-            Stored::Tagged(..) if !shared.keeps_log() => Ok(None),
-            Stored::Tagged(tags, bytes) => {
-                if tags.names.iter().any(|tag| shared.remote.owes_tag(tag)) {
-                    return Ok(None);
-                }
-                let current = shared.tag_tokens(&tags.names).await?;
-                let holds = tags.hold(current.epoch, &current.tokens) || !Protection::TagCheck.is_on();
-                Ok(holds.then(|| Entry::from_bytes(bytes, expires).tagged(&tags.names)))
-            }
-        }
-    }
-
     /// Loads, and says where the value belongs.
     async fn load_with(&self, loader: &mut dyn Load, keep: Keep<'_>, lease: Option<Lease>) -> Led {
-        let hit = match Lease::keep_during(lease.as_ref(), self.load(loader)).await {
-            Ok(hit) => hit,
+        let made = match Lease::keep_during(lease.as_ref(), self.load(loader)).await {
+            Ok(made) => made,
             Err(error) => return Led { origin: Origin::Source, ..Led::nothing(Err(error)) },
         };
-        let entry = hit.entry.tagged(keep.tags);
-        let copies = self.copies_everywhere(&entry, keep.ttl, lease.is_some());
-        Led { origin: Origin::Source, copies, lease, answer: Ok(Some(Hit { entry, ..hit })) }
+        let hit = |entry, source| Ok(Some(Hit { entry, source }));
+        let (entry, span) = match made.stay {
+            Stay::AsAsked => (made.entry.tagged(keep.tags), Some(keep.span)),
+            Stay::For(ttl) => (made.entry, Some(Lifespan { ttl, ..keep.span })),
+            Stay::Not => (made.entry, None),
+            Stay::Older => return Led::nothing(hit(made.entry, Source::Older)),
+        };
+        let copies = span.map(|span| self.copies_everywhere(&entry, span, lease.is_some())).unwrap_or_default();
+        Led { origin: Origin::Source, copies, lease, answer: hit(entry, Source::Loader) }
     }
 
     /// A value from its source only: no tier is read or filled, no flight joined.
@@ -274,13 +259,13 @@ impl Engine {
     }
 
     /// Runs the loader; a panic in it, or in encoding what it made, is an error to its caller and to every follower.
-    async fn load(&self, loader: &mut dyn Load) -> CacheResult<Hit> {
+    async fn load(&self, loader: &mut dyn Load) -> CacheResult<Made> {
         let load = async {
-            let entry = loader.load().await?;
+            let made = loader.load().await?;
             if !self.is_local() {
-                entry.bytes()?;
+                made.entry.bytes()?;
             }
-            Ok(Hit { entry, source: Source::Loader })
+            Ok(made)
         };
         AssertUnwindSafe(load).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
     }
@@ -290,7 +275,7 @@ impl Engine {
         match (&answer, wanted) {
             (Ok(Some(Hit { source: Source::Tier(position), .. })), _) => self.stats.hit(*position),
             (Ok(_), _) | (Err(_), Wanted::Loaded(..)) => self.stats.miss(),
-            (Err(_), Wanted::Stored) => {}
+            (Err(_), _) => {}
         }
         answer
     }
@@ -299,20 +284,29 @@ impl Engine {
 impl Wanted<'_> {
     fn kind(&self) -> Kind {
         match self {
-            Self::Stored => Kind::Lookup,
+            Self::Stored | Self::Judged(_) => Kind::Lookup,
             Self::Loaded(..) => Kind::Load,
         }
     }
 
-    fn accept(&mut self, entry: Entry) -> Option<Entry> {
+    fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
         match self {
             Self::Stored => Some(entry),
-            Self::Loaded(loader, _) => loader.accept(entry),
+            Self::Judged(judge) => judge.accept(entry, from),
+            Self::Loaded(loader, _) => loader.accept(entry, from),
+        }
+    }
+
+    fn asks_for_age(&self) -> bool {
+        match self {
+            Self::Stored => false,
+            Self::Judged(judge) => judge.asks_for_age(),
+            Self::Loaded(loader, _) => loader.asks_for_age(),
         }
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> CacheError {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> CacheError {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     CacheError::InternalError(format!("the loader panicked: {}", text.unwrap_or("(no message)")))
 }

@@ -52,14 +52,23 @@ impl Outcome<'_> {
     }
 }
 
-/// How a lease is asked for.
-#[derive(Clone, Copy)]
-pub(super) struct LeaseAsk<'a> {
-    /// Whether to wait while another load holds it.
-    pub(super) patient: bool,
-    /// Whether a present value is of no use.
-    pub(super) refresh: bool,
-    pub(super) tags: &'a [Tag],
+/// Whether a value that is present keeps a lease from being granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refresh {
+    No,
+    /// Its caller has seen the present value and has no use for it; one that another load made meanwhile would do.
+    Once,
+    /// It cannot be read, or must not be.
+    Always,
+}
+
+/// A caller's place in the line for a lease, with what is left of its wait budget.
+pub(super) struct Queue {
+    /// Whether to wait while another load holds the lease.
+    patient: bool,
+    began: Instant,
+    pause: Duration,
+    waited: bool,
 }
 
 /// What asking for a lease gave.
@@ -105,13 +114,23 @@ impl Shared {
         self.coordinator.keeps_log()
     }
 
-    /// Asks for the lease on `key`, again and again while another load holds it and `patient`, within the wait budget.
-    pub(super) async fn lease(self: &Arc<Self>, key: &Arc<str>, ask: LeaseAsk<'_>) -> Leased {
+    pub(super) fn queue(&self, patient: bool) -> Queue {
+        Queue { patient, began: Instant::now(), pause: defaults::LEASE_POLL_MIN, waited: false }
+    }
+
+    /// Asks for the lease on `key`, again and again while another load holds it and the caller is patient, within the
+    /// wait budget.
+    pub(super) async fn lease(
+        self: &Arc<Self>,
+        key: &Arc<str>,
+        mut refresh: Refresh,
+        tags: &[Tag],
+        queue: &mut Queue,
+    ) -> Leased {
         let token = if Protection::TokenPerLoad.is_on() { Token::random() } else { self.client };
-        let (began, mut pause) = (Instant::now(), defaults::LEASE_POLL_MIN);
-        let mut waited = false;
         loop {
-            let request = Acquire { key, token, lease: self.coherence.lease, refresh: ask.refresh, tags: ask.tags };
+            let request =
+                Acquire { key, token, lease: self.coherence.lease, refresh: refresh != Refresh::No, tags };
             // Should this future be dropped before the answer comes, the lease it may have got is given back.
             let mut granted = Lease { shared: Arc::clone(self), key: Arc::clone(key), token, grant: None, live: true };
             let acquired = self.remote.perform("acquire", self.coordinator.acquire(request)).await;
@@ -120,7 +139,7 @@ impl Shared {
                 Err(_) => return Leased::Unknown,
                 Ok(Acquired::Value(value, ttl)) => return Leased::Value(value, ttl),
                 Ok(Acquired::Granted(grant)) => {
-                    if waited {
+                    if queue.waited {
                         self.takeovers.one();
                     }
                     granted.grant = Some(grant);
@@ -128,22 +147,33 @@ impl Shared {
                 }
                 Ok(Acquired::Busy(remaining)) => remaining,
             };
-            let left = self.coherence.wait_budget.saturating_sub(began.elapsed());
-            if !ask.patient || left.is_zero() {
-                if ask.patient {
-                    self.unleased.one();
-                }
+            if !self.wait(queue, busy).await {
                 return Leased::Late;
             }
-            if !waited {
-                self.waits.one();
-                waited = true;
-            }
-            rest(pause.min(left).min(busy.max(defaults::LEASE_POLL_MIN))).await;
-            if began.elapsed() > defaults::LEASE_POLL_EAGER {
-                pause = (pause * 2).min(defaults::LEASE_POLL_MAX);
+            if refresh == Refresh::Once {
+                refresh = Refresh::No;
             }
         }
+    }
+
+    /// Waits a moment while another load holds a lease; false if the caller waits no longer.
+    async fn wait(&self, queue: &mut Queue, busy: Duration) -> bool {
+        let left = self.coherence.wait_budget.saturating_sub(queue.began.elapsed());
+        if !queue.patient || left.is_zero() {
+            if queue.patient {
+                self.unleased.one();
+            }
+            return false;
+        }
+        if !queue.waited {
+            self.waits.one();
+            queue.waited = true;
+        }
+        rest(queue.pause.min(left).min(busy.max(defaults::LEASE_POLL_MIN))).await;
+        if queue.began.elapsed() > defaults::LEASE_POLL_EAGER {
+            queue.pause = (queue.pause * 2).min(defaults::LEASE_POLL_MAX);
+        }
+        true
     }
 
     /// Carries out a change at the coordinator, and announces it if there is a bus and `announced`.
@@ -259,6 +289,7 @@ impl Lease {
 
     /// Stores the value if the lease still holds; true if it was stored. After an error it may have been stored, or be
     /// stored later, but never over a later invalidation.
+    /// `value` is as it is to be stored, with its tags in front.
     pub(super) async fn fill(mut self, value: Bytes, ttl: Duration, tags: &[Tag]) -> CacheResult<bool> {
         let Some(grant) = self.grant.take() else { return Ok(false) };
         self.live = false;

@@ -327,16 +327,24 @@ impl Freshness {
 }
 
 /// What the engine asks of the options, besides `times` and `judge`.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the engine of typed caches"))]
 impl Freshness {
-    /// When callers of a load that began at `began` are answered with a stale value, if one is allowed.
-    pub(crate) fn answers_stale_at(&self, began: Moment) -> Moment {
-        self.soft_deadline.map_or(Moment::NEVER, |soft| began.after(soft))
+    pub(crate) fn ttl(&self) -> Duration {
+        self.ttl
     }
 
-    /// When a load that began at `began` is given up.
-    pub(crate) fn gives_up_at(&self, began: Moment) -> Moment {
-        self.hard_deadline.map_or(Moment::NEVER, |hard| began.after(hard))
+    /// How long callers that have a stale value wait for a load.
+    pub(crate) fn soft_patience(&self) -> Option<Duration> {
+        self.soft_deadline
+    }
+
+    /// How long a load may take.
+    pub(crate) fn load_patience(&self) -> Option<Duration> {
+        self.hard_deadline
+    }
+
+    /// Whether a fresh value may be refreshed.
+    pub(crate) fn has_early_refresh(&self) -> bool {
+        self.early_refresh != EarlyRefresh::Never
     }
 
     /// The pause between loads of a key that fail.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Freshness;
 use crate::defaults;
 use crate::error::{CacheError, CacheResult};
 
@@ -20,6 +21,27 @@ impl Scale {
     /// `ttl` as this tier keeps it. Products too long to represent give the longest duration.
     pub(crate) fn apply(self, ttl: Duration) -> Duration {
         scaled(ttl, self.0)
+    }
+}
+
+/// For how long a value is kept: as the scale of a tier has it, or as rules for single tiers do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lifespan<'a> {
+    pub(crate) ttl: Duration,
+    pub(crate) rules: Option<&'a Freshness>,
+}
+
+impl From<Duration> for Lifespan<'_> {
+    fn from(ttl: Duration) -> Self {
+        Self { ttl, rules: None }
+    }
+}
+
+impl Lifespan<'_> {
+    /// The TTL in the tier of this level.
+    pub(crate) fn in_tier(&self, level: usize, scale: Scale) -> Duration {
+        let own = self.rules.and_then(|rules| rules.tier_ttl(level));
+        own.unwrap_or_else(|| scale.apply(self.ttl))
     }
 }
 

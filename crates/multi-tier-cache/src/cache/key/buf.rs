@@ -19,7 +19,6 @@ pub(crate) enum KeyBuf {
 
 impl KeyBuf {
     /// The key of `key` in the cache called `name`, which is escaped like a part.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the verbs of typed caches"))]
     pub(crate) fn new<K: CacheKey + ?Sized>(name: &str, key: &K) -> Self {
         let mut full = Self::default();
         KeyWriter::new(&mut full).text(name);

@@ -27,6 +27,12 @@ pub(crate) fn fill(key: &str, grant: Grant) -> Fill<'_> {
     Fill { key, grant, value: Bytes::from_static(b"loaded"), ttl: TTL, tags: &[] }
 }
 
+/// A tagged value, as it is stored.
+pub(crate) fn tagged_fill<'a>(key: &'a str, grant: Grant, tags: &'a [Tag], value: &Bytes) -> Fill<'a> {
+    let value = tagged::with_tags(grant.fence.epoch, grant.seq, tags, value.clone());
+    Fill { tags, value, ..fill(key, grant) }
+}
+
 pub(crate) fn revocation(change: &Change) -> Revocation<'_> {
     Revocation {
         change,
