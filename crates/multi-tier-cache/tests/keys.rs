@@ -1,5 +1,6 @@
 //! Keys of typed caches: the text of `PROTOCOL.md`, and that no two values of a type have the same.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "any number will do")]
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -43,6 +44,19 @@ fn keys_are_byte_for_byte_what_the_protocol_says() {
     for (key, expected) in golden {
         assert_eq!(key.key_text(), *expected);
     }
+}
+
+#[test]
+fn numbers_are_written_as_they_are_displayed() {
+    let near_powers = (0..127).flat_map(|power| [(1_i128 << power) - 1, 1 << power, (1 << power) + 1]);
+    let near_tens = (0..=38).flat_map(|power| [10_i128.pow(power) - 1, 10_i128.pow(power)]);
+    for number in near_powers.chain(near_tens) {
+        assert_eq!(number.key_text(), number.to_string());
+        assert_eq!((-number).key_text(), (-number).to_string());
+        assert_eq!((number as u64).key_text(), (number as u64).to_string());
+    }
+    assert!((0..=u8::MAX).all(|number| number.key_text() == number.to_string()));
+    assert!((i8::MIN..=i8::MAX).all(|number| number.key_text() == number.to_string()));
 }
 
 #[cfg(feature = "uuid")]

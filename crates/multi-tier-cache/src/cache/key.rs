@@ -140,6 +140,23 @@ impl<'a> KeyWriter<'a> {
         let _ = write!(self.key, "{value}");
     }
 
+    /// Writes one part: the decimal digits. Most keys are such numbers, and formatting takes longer.
+    fn number(&mut self, number: u64) {
+        self.separate();
+        let (mut digits, mut length, mut rest) = ([b'0'; u64::MAX.ilog10() as usize + 1], 0, number);
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
+            length += 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        if let Some(Ok(digits)) = digits.get(digits.len() - length..).map(str::from_utf8) {
+            self.key.push_str(digits);
+        }
+    }
+
     fn separate(&mut self) {
         if !self.first {
             self.key.push_str(":");
@@ -148,6 +165,10 @@ impl<'a> KeyWriter<'a> {
     }
 
     fn escape(&mut self, text: &str) {
+        // No branch for each byte, so that it compiles to vectors: most texts need no escape.
+        if !text.bytes().fold(false, |found, byte| found | is_escaped(byte)) {
+            return self.key.push_str(text);
+        }
         let mut rest = text;
         while let Some(at) = rest.bytes().position(is_escaped) {
             let (plain, special) = rest.split_at(at);

@@ -10,6 +10,21 @@ use std::sync::Arc;
 
 use super::{CacheKey, KeyWriter};
 
+macro_rules! numbers {
+    ($($type:ty)*) => {$(
+        impl CacheKey for $type {
+            fn write_key(&self, key: &mut KeyWriter<'_>) {
+                match u64::try_from(*self) {
+                    Ok(number) => key.number(number),
+                    Err(_) => key.plain(self),
+                }
+            }
+        }
+    )*};
+}
+
+numbers! { u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize }
+
 macro_rules! as_displayed {
     ($($type:ty)*) => {$(
         impl CacheKey for $type {
@@ -20,7 +35,7 @@ macro_rules! as_displayed {
     )*};
 }
 
-as_displayed! { u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize bool }
+as_displayed! { bool }
 as_displayed! { NonZeroU8 NonZeroU16 NonZeroU32 NonZeroU64 NonZeroU128 NonZeroUsize }
 as_displayed! { NonZeroI8 NonZeroI16 NonZeroI32 NonZeroI64 NonZeroI128 NonZeroIsize }
 #[cfg(feature = "uuid")]
