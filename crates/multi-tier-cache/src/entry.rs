@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Moment;
-use crate::error::CacheResult;
+use crate::error::{CacheError, CacheResult};
 
 /// A decoded value whose type only its users know.
 pub(crate) type Object = Arc<dyn Any + Send + Sync>;
@@ -110,12 +110,22 @@ impl Entry {
     /// The value's bytes, encoded at the first call if the entry was computed as an object.
     ///
     /// # Errors
-    /// `SerializationError` if the object cannot be encoded; the same error at every call.
+    /// `SerializationError` if the object cannot be encoded, the same at every call; `NotFound` for a remembered absence.
     pub fn bytes(&self) -> CacheResult<Bytes> {
+        if self.is_absent() { Err(CacheError::NotFound) } else { self.payload() }
+    }
+
+    /// The same, empty for a negative entry.
+    pub(crate) fn payload(&self) -> CacheResult<Bytes> {
         match &self.body {
             Body::Bytes(bytes) => Ok(bytes.clone()),
             Body::Shared(shared) => shared.bytes().clone(),
         }
+    }
+
+    /// Whether it is a negative entry.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.facts().is_some_and(|facts| facts.absent)
     }
 
     /// The decoded value, if the entry has one and it is a `T`.
@@ -151,7 +161,7 @@ impl Entry {
     pub fn into_bytes(self) -> CacheResult<Bytes> {
         match self.body {
             Body::Bytes(bytes) => Ok(bytes),
-            Body::Shared(shared) => shared.bytes().clone(),
+            Body::Shared(_) => self.bytes(),
         }
     }
 
@@ -215,7 +225,7 @@ impl Shared {
     fn bytes(&self) -> &CacheResult<Bytes> {
         self.bytes.get_or_init(|| match (&self.encode, &self.object) {
             (Some(encode), Some(object)) => encode(object),
-            _ => Err(crate::error::CacheError::InternalError("an entry with neither bytes nor encoder".into())),
+            _ => Err(CacheError::InternalError("an entry with neither bytes nor encoder".into())),
         })
     }
 }

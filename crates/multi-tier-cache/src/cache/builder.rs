@@ -98,7 +98,9 @@ impl<K, V: Send + Sync + 'static> CacheBuilder<K, V> {
 
     fn build_with(self, codec: Arc<dyn Codec<V>>) -> CacheResult<Cache<K, V>> {
         if self.name.is_empty() {
-            return Err(CacheError::ConfigError("a cache needs a name that is not empty: its keys begin with it".into()));
+            return Err(CacheError::ConfigError(
+                "a cache needs a name that is not empty: its keys begin with it".into(),
+            ));
         }
         self.freshness.check()?;
         self.engine.check_tags(&self.tags)?;
@@ -110,6 +112,9 @@ impl<K, V: Send + Sync + 'static> CacheBuilder<K, V> {
 
 impl<K, V> fmt::Debug for CacheBuilder<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CacheBuilder").field("name", &self.name).field("freshness", &self.freshness).finish_non_exhaustive()
+        f.debug_struct("CacheBuilder")
+            .field("name", &self.name)
+            .field("freshness", &self.freshness)
+            .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::fetch::{Fetch, Loader, Look, Rules};
+use super::fetch::{Fetch, Loader, Look, Reread, Rules};
 use super::loaded::Fetched;
 use super::stats::Counters;
 use crate::clock::{Clock, Moment};
@@ -40,6 +40,8 @@ pub(super) struct Seen<V> {
     pub(super) value: Option<Arc<V>>,
     pub(super) verdict: Verdict,
     pub(super) from: Source,
+    /// It is a copy in process that is due to be read anew from below.
+    pub(super) is_old_copy: bool,
 }
 
 impl<V: Send + Sync + 'static> Core<V> {
@@ -101,11 +103,18 @@ impl<V: Send + Sync + 'static> Core<V> {
         let facts = entry.facts().filter(|facts| facts.schema == self.schema)?;
         let value = if facts.absent { None } else { Some(entry.object_as::<V>()?) };
         let verdict = self.judge(&entry, freshness);
-        (verdict <= Verdict::Stale).then_some(Seen { entry, value, verdict, from: Source::Tier(0) })
+        let is_old_copy = freshness.rereads_below(entry.born(), || self.clock.now());
+        (verdict <= Verdict::Stale).then_some(Seen { entry, value, verdict, from: Source::Tier(0), is_old_copy })
     }
 
     /// A new entry; `None` stands for absence.
-    pub(super) fn entry(&self, value: Option<Arc<V>>, times: &Times, validator: Option<Arc<str>>, tags: &[Tag]) -> Entry {
+    pub(super) fn entry(
+        &self,
+        value: Option<Arc<V>>,
+        times: &Times,
+        validator: Option<Arc<str>>,
+        tags: &[Tag],
+    ) -> Entry {
         let facts = self.facts(times, validator);
         match value {
             Some(value) => Entry::from_object(value, Arc::clone(&self.encode), Moment::NEVER).with_facts(facts),
@@ -132,12 +141,8 @@ impl<V: Send + Sync + 'static> Core<V> {
         if !freshness.has_early_refresh() && !self.clock.has_passed(facts.fresh_until) {
             return Verdict::Fresh;
         }
-        let times = Times {
-            made: facts.made,
-            fresh_until: facts.fresh_until,
-            expires: entry.expires(),
-            cost: facts.cost,
-        };
+        let times =
+            Times { made: facts.made, fresh_until: facts.fresh_until, expires: entry.expires(), cost: facts.cost };
         freshness.judge(&times, self.clock.now(), fastrand::f64())
     }
 
@@ -170,9 +175,8 @@ impl<V: Send + Sync + 'static> Core<V> {
     }
 
     pub(super) fn load_succeeded(&self, key: &str) {
-        let mut failures = self.failures.lock();
-        if !failures.is_empty() {
-            failures.remove(key);
+        if let Some(throttle) = self.failures.lock().get_mut(key) {
+            throttle.succeeded();
         }
     }
 
@@ -196,6 +200,17 @@ impl<V: Send + Sync + 'static> Core<V> {
         runtime.spawn(async move {
             // A failure is counted, throttled, and known to whoever asks once the value may not be answered any more.
             let _ = refreshing.core.read(&mut fetch).await;
+        });
+    }
+
+    /// Reads a value anew from the tiers below the first in the background, if nobody does.
+    pub(super) fn reread(self: &Arc<Self>, key: &str) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let Some(rereading) = self.begin_refresh(key) else { return };
+        runtime.spawn(async move {
+            let core = &rereading.core;
+            // An outage leaves the copy as it is.
+            let _ = core.engine.read(&rereading.key, Wanted::Judged(&mut Reread(Arc::clone(core)))).await;
         });
     }
 

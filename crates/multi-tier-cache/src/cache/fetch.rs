@@ -22,8 +22,7 @@ use crate::error::{CacheError, CacheResult, Failure};
 use crate::policy::{Freshness, Verdict};
 
 /// A loader with its own error.
-pub(super) type Loader<'a, V, E> =
-    Box<dyn FnOnce(LoadContext<V>) -> BoxFuture<'a, Result<Loaded<V>, E>> + Send + 'a>;
+pub(super) type Loader<'a, V, E> = Box<dyn FnOnce(LoadContext<V>) -> BoxFuture<'a, Result<Loaded<V>, E>> + Send + 'a>;
 
 /// The rules of one call.
 #[derive(Clone)]
@@ -69,7 +68,7 @@ impl<V: Send + Sync + 'static> Look<V> {
     }
 
     fn see(&mut self, entry: &Entry, value: Option<Arc<V>>, verdict: Verdict, from: Source) {
-        self.seen = Some(Seen { entry: entry.clone(), value, verdict, from });
+        self.seen = Some(Seen { entry: entry.clone(), value, verdict, from, is_old_copy: false });
     }
 }
 
@@ -104,6 +103,23 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
     }
 
     fn asks_for_age(&self) -> bool {
+        true
+    }
+}
+
+/// Takes what a tier below the first holds, to be copied up.
+pub(super) struct Reread<V>(pub(super) Arc<Core<V>>);
+
+impl<V: Send + Sync + 'static> Judge for Reread<V> {
+    fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
+        if from == Source::Tier(0) { None } else { self.0.decoded(entry).map(|(entry, _)| entry) }
+    }
+
+    fn asks_for_age(&self) -> bool {
+        true
+    }
+
+    fn promotes(&self) -> bool {
         true
     }
 }
@@ -160,8 +176,7 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Fetch<'_, V, E> {
         let kept = self.look.progress.kept.lock().clone();
         let previous = kept.clone().and_then(|entry| core.decoded(entry));
         let validator = kept.as_ref().and_then(|entry| entry.facts()?.validator.clone());
-        let context =
-            LoadContext { previous: previous.as_ref().and_then(|(_, value)| value.clone()), validator };
+        let context = LoadContext { previous: previous.as_ref().and_then(|(_, value)| value.clone()), validator };
         core.counters.loads.one();
         self.look.progress.loading.store(true, Ordering::Release);
         let began = core.clock.now();

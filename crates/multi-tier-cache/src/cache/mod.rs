@@ -30,10 +30,10 @@ use std::sync::Arc;
 
 pub use builder::CacheBuilder;
 pub use key::{CacheKey, KeyWriter};
+pub use loaded::{Fetched, LoadContext, LoadError, Loaded};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use multi_tier_cache_macros::CacheKey;
-pub use loaded::{Fetched, LoadContext, LoadError, Loaded};
 pub use stats::CacheStats;
 
 use self::core::{Core, Seen};
@@ -86,6 +86,9 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     {
         let key = self.key(key);
         if let Some(seen) = self.hit(&key, &self.core.freshness) {
+            if seen.is_old_copy {
+                self.core.reread(&key);
+            }
             return Ok(seen.value);
         }
         let mut look = Look::new(&self.core, &key, self.rules(&CallOptions::default()));
@@ -242,9 +245,11 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         seen: Seen<V>,
         loader: Option<Loader<'static, V, E>>,
     ) -> Fetched<V> {
-        let Seen { entry, value, verdict, from } = seen;
+        let Seen { entry, value, verdict, from, is_old_copy } = seen;
         if let (Verdict::RefreshEarly | Verdict::Stale, Source::Tier(_), Some(loader)) = (verdict, from, loader) {
             self.core.refresh(key, rules, &entry, loader);
+        } else if is_old_copy {
+            self.core.reread(key);
         }
         self.core.fetched(&entry, value)
     }

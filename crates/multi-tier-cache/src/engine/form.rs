@@ -16,13 +16,8 @@ use crate::wire::tagged::{self, Stored, Tags, decode};
 
 impl Engine {
     /// The bytes of `entry` for a copy that is kept for `ttl`. `granted`: epoch and place of the log of its lease.
-    pub(super) fn stored_form(
-        &self,
-        entry: &Entry,
-        ttl: Duration,
-        granted: Option<(u64, u64)>,
-    ) -> CacheResult<Bytes> {
-        let bytes = entry.bytes()?;
+    pub(super) fn stored_form(&self, entry: &Entry, ttl: Duration, granted: Option<(u64, u64)>) -> CacheResult<Bytes> {
+        let bytes = entry.payload()?;
         if granted.is_none() && self.shared.is_some() && !entry.tags().is_empty() {
             return Err(unstored());
         }
@@ -72,12 +67,7 @@ impl Engine {
         }
     }
 
-    async fn opened(
-        &self,
-        envelope: Envelope,
-        ttl: Option<Duration>,
-        asked: Moment,
-    ) -> CacheResult<Option<Entry>> {
+    async fn opened(&self, envelope: Envelope, ttl: Option<Duration>, asked: Moment) -> CacheResult<Option<Entry>> {
         let arrival = envelope.on_arrival(ttl);
         let facts = Facts {
             made: asked.before(arrival.age),

@@ -22,6 +22,11 @@ pub(crate) trait Judge: Send {
     /// Takes an entry if the caller can use it, possibly with its decoded form added; `None` makes it a miss.
     fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry>;
 
+    /// Whether what it accepts is copied up, whatever the lot says.
+    fn promotes(&self) -> bool {
+        false
+    }
+
     /// Whether it must know how old an entry is.
     fn asks_for_age(&self) -> bool {
         false

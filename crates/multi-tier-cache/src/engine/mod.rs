@@ -29,9 +29,9 @@ mod write;
 
 use std::sync::{Arc, Weak};
 
+pub(crate) use finish::{Finish, finish};
 pub(crate) use load::{BytesLoad, Judge, Load, Made, SharedLoad, Stay, TypedLoad};
 pub(crate) use read::{Keep, Wanted, panicked};
-pub(crate) use finish::{Finish, finish};
 pub use stats::CacheManagerStats;
 pub(crate) use write::Put;
 
@@ -108,7 +108,12 @@ pub(crate) type Answer = CacheResult<Option<Hit>>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), max_value_bytes: defaults::MAX_VALUE_BYTES, compress_above: defaults::COMPRESS_ABOVE, promote_if: None }
+        Self {
+            clock: Clock::system(),
+            max_value_bytes: defaults::MAX_VALUE_BYTES,
+            compress_above: defaults::COMPRESS_ABOVE,
+            promote_if: None,
+        }
     }
 }
 

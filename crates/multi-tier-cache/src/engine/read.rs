@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
+use super::load::{Judge, Load, Made, Stay};
 use super::shared::{Lease, Leased, Refresh};
 use super::write::Led;
-use super::load::{Judge, Load, Made, Stay};
 use super::{Answer, Engine, Hit, Source, check_key};
 use crate::coordinator::Tag;
 use crate::entry::Entry;
@@ -193,7 +193,7 @@ impl Engine {
         let mut outage = None;
         for (position, tier) in self.tiers.iter().enumerate().skip(range.start).take(range.len()) {
             // Drawn before the read: only what is promoted needs the remaining TTL.
-            let promote = position > 0 && self.may_promote(tier);
+            let promote = position > 0 && (wanted.promotes() || self.may_promote(tier));
             let ask = if promote || wanted.asks_for_age() { Ask::ValueAndTtl } else { Ask::Value };
             match self.ask(position, tier, key, ask).await {
                 Ok(Some(found)) => {
@@ -263,7 +263,7 @@ impl Engine {
         let load = async {
             let made = loader.load().await?;
             if !self.is_local() {
-                made.entry.bytes()?;
+                made.entry.payload()?;
             }
             Ok(made)
         };
@@ -291,10 +291,14 @@ impl Wanted<'_> {
 
     fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
         match self {
-            Self::Stored => Some(entry),
+            Self::Stored => (!entry.is_absent()).then_some(entry),
             Self::Judged(judge) => judge.accept(entry, from),
             Self::Loaded(loader, _) => loader.accept(entry, from),
         }
+    }
+
+    fn promotes(&self) -> bool {
+        matches!(self, Self::Judged(judge) if judge.promotes())
     }
 
     fn asks_for_age(&self) -> bool {

@@ -129,8 +129,7 @@ impl Shared {
     ) -> Leased {
         let token = if Protection::TokenPerLoad.is_on() { Token::random() } else { self.client };
         loop {
-            let request =
-                Acquire { key, token, lease: self.coherence.lease, refresh: refresh != Refresh::No, tags };
+            let request = Acquire { key, token, lease: self.coherence.lease, refresh: refresh != Refresh::No, tags };
             // Should this future be dropped before the answer comes, the lease it may have got is given back.
             let mut granted = Lease { shared: Arc::clone(self), key: Arc::clone(key), token, grant: None, live: true };
             let acquired = self.remote.perform("acquire", self.coordinator.acquire(request)).await;

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-
 use super::below::took_too_long;
 use super::finish::{Unfinished, finish};
 use super::shared::{Lease, Outcome, Shared};
@@ -160,6 +159,9 @@ impl Engine {
             self.check_value(len)?;
         }
         self.check_tags(put.tags)?;
+        if !self.is_local() {
+            value.payload()?;
+        }
         let entry = value.tagged(put.tags);
         if self.is_local() {
             let now = self.options.clock.now();

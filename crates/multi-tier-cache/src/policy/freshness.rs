@@ -352,14 +352,9 @@ impl Freshness {
         self.error_throttle
     }
 
-    /// Whether absence is remembered.
-    pub(crate) fn remembers_absence(&self) -> bool {
-        self.negative_ttl.is_some()
-    }
-
     /// Whether a copy in process that was read from below at `read` is to be read anew from there.
-    pub(crate) fn rereads_below(&self, read: Moment, now: Moment) -> bool {
-        self.refresh_from_below.is_some_and(|interval| read.after(interval) <= now)
+    pub(crate) fn rereads_below(&self, read: Moment, now: impl FnOnce() -> Moment) -> bool {
+        self.refresh_from_below.is_some_and(|interval| read.after(interval) <= now())
     }
 
     /// How long the tier of this level keeps values, where its scale is not to decide.
@@ -470,27 +465,14 @@ mod tests {
     }
 
     #[test]
-    fn the_deadlines_of_a_load_count_from_its_beginning() {
-        let began = at(100);
-        let freshness = Freshness::default().with_load_deadlines(Some(10 * NANO), Some(30 * NANO));
-        assert_eq!(freshness.answers_stale_at(began), at(110));
-        assert_eq!(freshness.gives_up_at(began), at(130));
-        let unbounded = Freshness::default().with_load_deadlines(None, None);
-        assert_eq!((unbounded.answers_stale_at(began), unbounded.gives_up_at(began)), (Moment::NEVER, Moment::NEVER));
-        let endless = Freshness::default().with_load_deadlines(Some(Duration::MAX), Some(Duration::MAX));
-        assert_eq!((endless.answers_stale_at(began), endless.gives_up_at(began)), (Moment::NEVER, Moment::NEVER));
-        assert_eq!(Freshness::default().gives_up_at(began), began.after(Duration::from_secs(30)));
-    }
-
-    #[test]
     fn a_copy_is_read_anew_from_below_exactly_at_its_interval() {
         let freshness = Freshness::default().with_refresh_from_below(10 * NANO);
         for (now, expected) in [(0, false), (100, false), (109, false), (110, true), (111, true)] {
-            assert_eq!(freshness.rereads_below(at(100), at(now)), expected, "at {now}");
+            assert_eq!(freshness.rereads_below(at(100), || at(now)), expected, "at {now}");
         }
         assert!(!Freshness::default().rereads_below(at(100), Moment::NEVER));
         let never = Freshness::default().with_refresh_from_below(Duration::MAX);
-        assert!(!never.rereads_below(at(100), at(u64::MAX - 1)));
+        assert!(!never.rereads_below(at(100), || at(u64::MAX - 1)));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{LEASE, TTL, ask, fill, granted, keys, revocation, stored, tags, tail};
-use crate::coordinator::{Acquire, Change, Coordinator, Fill, Recorded, Revocation};
+use super::{LEASE, TTL, ask, granted, keys, revocation, stored, tagged_fill, tags, tail};
+use crate::coordinator::{Acquire, Change, Coordinator, Recorded, Revocation};
 use crate::wire::tagged::{self, Stored};
 
 pub(crate) async fn a_thousand_keys_are_one_change(on: &dyn Coordinator) {

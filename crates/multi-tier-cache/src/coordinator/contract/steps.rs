@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use super::{LEASE, PATIENCE, TTL};
+use crate::wire::tagged;
 use crate::coordinator::{
     Acquire, Acquired, Change, Coordinator, Fill, Grant, Position, Record, Revocation, Revoked, Tag, Token,
 };

@@ -1,6 +1,8 @@
 //! Tags and their tokens.
 
-use super::{ask, fill, fork, granted, is_chained, keys, revocation, revoke, stored, tags, tail};
+use bytes::Bytes;
+
+use super::{ask, fill, fork, granted, is_chained, keys, revocation, revoke, stored, tagged_fill, tags, tail};
 use crate::coordinator::{Acquire, Acquired, Change, Coordinator, Fill, Revocation, Tag, TagTokens};
 use crate::wire::tagged::{self, Stored, Tags};
 
