@@ -99,6 +99,13 @@ pub mod testing;
 pub mod traits;
 mod wire;
 
+/// What the targets in `fuzz/` call.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::wire::fuzzing::{envelope, tagged};
+}
+
 pub use std::sync::Arc;
 
 pub use bytes::Bytes;
