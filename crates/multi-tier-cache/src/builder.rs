@@ -166,7 +166,6 @@ impl CacheSystemBuilder {
 
     /// Values of typed caches with more bytes than this are compressed in tiers outside this process, if that saves
     /// enough: 16 KiB unless set, `usize::MAX` for never.
-    #[must_use]
     pub fn with_compression_above(mut self, bytes: usize) -> Self {
         self.compress_above = Some(bytes);
         self

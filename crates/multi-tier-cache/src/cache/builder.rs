@@ -105,7 +105,7 @@ impl<K, V: Send + Sync + 'static> CacheBuilder<K, V> {
         self.freshness.check()?;
         self.engine.check_tags(&self.tags)?;
         let schema = (self.type_name.as_deref(), self.schema_version);
-        let core = Core::new(self.engine, &self.name, self.freshness, self.tags, codec, schema);
+        let core = Core::new(self.engine, &self.name, Arc::new(self.freshness), self.tags, codec, schema);
         Ok(Cache { core: Arc::new(core), keys: PhantomData })
     }
 }

@@ -22,7 +22,7 @@ use crate::wire::envelope::fingerprint;
 pub(super) struct Core<V> {
     pub(super) engine: Arc<Engine>,
     pub(super) name: Arc<str>,
-    pub(super) freshness: Freshness,
+    pub(super) freshness: Arc<Freshness>,
     pub(super) tags: Arc<[Tag]>,
     pub(super) counters: Counters,
     pub(super) clock: Clock,
@@ -48,7 +48,7 @@ impl<V: Send + Sync + 'static> Core<V> {
     pub(super) fn new(
         engine: Arc<Engine>,
         name: &str,
-        freshness: Freshness,
+        freshness: Arc<Freshness>,
         tags: Arc<[Tag]>,
         codec: Arc<dyn Codec<V>>,
         type_and_version: (Option<&str>, u32),

@@ -27,7 +27,7 @@ pub(super) type Loader<'a, V, E> = Box<dyn FnOnce(LoadContext<V>) -> BoxFuture<'
 /// The rules of one call.
 #[derive(Clone)]
 pub(super) struct Rules {
-    pub(super) freshness: Freshness,
+    pub(super) freshness: Arc<Freshness>,
     pub(super) tags: Arc<[Tag]>,
     /// Only what a load that began later made is good enough.
     pub(super) newer_than: Option<Moment>,
@@ -204,7 +204,7 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Fetch<'_, V, E> {
         let (core, rules) = (Arc::clone(&self.look.core), &self.look.rules);
         let Loaded { outcome, ttl, tags, validator, stored } = loaded;
         let (now, draw) = (core.clock.now(), fastrand::f64());
-        let freshness = ttl.map_or(rules.freshness, |ttl| rules.freshness.with_ttl(ttl));
+        let freshness = ttl.map_or(*rules.freshness, |ttl| rules.freshness.with_ttl(ttl));
         let (value, times, remembered, validator) = match outcome {
             Outcome::Value(value) => (Some(Arc::new(value)), freshness.times(began, now, draw), true, validator),
             Outcome::Absent => {

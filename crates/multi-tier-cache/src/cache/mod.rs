@@ -349,9 +349,10 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
 
     fn rules(&self, options: &CallOptions) -> Rules {
         let core = &self.core;
-        let freshness = options.freshness.unwrap_or(core.freshness);
+        let own = options.freshness.or_else(|| options.ttl().map(|_| *core.freshness));
+        let own = own.map(|rules| Arc::new(options.ttl().map_or(rules, |ttl| rules.with_ttl(ttl))));
         Rules {
-            freshness: options.ttl().map_or(freshness, |ttl| freshness.with_ttl(ttl)),
+            freshness: own.unwrap_or_else(|| Arc::clone(&core.freshness)),
             tags: if options.tags.is_empty() { Arc::clone(&core.tags) } else { options.tags.clone().into() },
             newer_than: None,
             stores: !options.reads_only,

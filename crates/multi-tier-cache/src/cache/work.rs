@@ -9,8 +9,8 @@ use super::core::Core;
 use super::fetch::{Fetch, Progress, within};
 use super::loaded::Fetched;
 use crate::engine::{Finish, finish};
-use crate::error::CacheResult;
-use crate::policy::Verdict;
+use crate::error::{CacheError, CacheResult};
+use crate::policy::{Freshness, Verdict};
 
 /// A read under way. Dropped while its loader runs it goes on in a task of its own; before that it ends, and whoever
 /// follows its flight leads in its place.
@@ -22,7 +22,7 @@ where
     core: Arc<Core<V>>,
     reading: Option<Finish<F>>,
     progress: Arc<Progress>,
-    freshness: crate::policy::Freshness,
+    freshness: Arc<Freshness>,
 }
 
 /// Begins a read.
@@ -30,7 +30,7 @@ pub(super) fn begin<V: Send + Sync + 'static, E: Send + Sync + 'static>(
     core: &Arc<Core<V>>,
     mut fetch: Fetch<'static, V, E>,
 ) -> Work<V, impl Future<Output = CacheResult<Fetch<'static, V, E>>> + Send + 'static> {
-    let (progress, freshness) = (Arc::clone(&fetch.look.progress), fetch.look.rules.freshness);
+    let (progress, freshness) = (Arc::clone(&fetch.look.progress), Arc::clone(&fetch.look.rules.freshness));
     let reader = Arc::clone(core);
     let reading = async move {
         reader.read(&mut fetch).await?;
@@ -55,7 +55,7 @@ where
     pub(super) async fn end(mut self) -> CacheResult<R> {
         let ended = match self.reading.as_mut() {
             Some(reading) => reading.await,
-            None => Err(crate::error::CacheError::InternalError("a read was waited for twice".into())),
+            None => Err(CacheError::InternalError("a read was waited for twice".into())),
         };
         self.reading = None;
         ended

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use super::load::{Judge, Load, Made, Stay};
-use super::shared::{Lease, Leased, Refresh};
+use super::shared::{Lease, Leased, Refresh, Shared};
 use super::write::Led;
 use super::{Answer, Engine, Hit, Source, check_key};
 use crate::coordinator::Tag;
@@ -167,7 +167,7 @@ impl Engine {
         }
         let tags = if let Wanted::Loaded(_, keep) = wanted { keep.tags } else { &[] };
         let mut refresh = if unreadable || shared.remote.owes(key) { Refresh::Always } else { Refresh::No };
-        let mut queue = shared.queue(loads);
+        let mut queue = Shared::queue(loads);
         loop {
             match shared.lease(key, refresh, tags, &mut queue).await {
                 Leased::Lease(lease) => return Ground::Leased(lease),

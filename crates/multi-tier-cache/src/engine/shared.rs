@@ -114,7 +114,7 @@ impl Shared {
         self.coordinator.keeps_log()
     }
 
-    pub(super) fn queue(&self, patient: bool) -> Queue {
+    pub(super) fn queue(patient: bool) -> Queue {
         Queue { patient, began: Instant::now(), pause: defaults::LEASE_POLL_MIN, waited: false }
     }
 

@@ -470,15 +470,13 @@ mod tests {
         for (now, expected) in [(0, false), (100, false), (109, false), (110, true), (111, true)] {
             assert_eq!(freshness.rereads_below(at(100), || at(now)), expected, "at {now}");
         }
-        assert!(!Freshness::default().rereads_below(at(100), Moment::NEVER));
+        assert!(!Freshness::default().rereads_below(at(100), || Moment::NEVER));
         let never = Freshness::default().with_refresh_from_below(Duration::MAX);
         assert!(!never.rereads_below(at(100), || at(u64::MAX - 1)));
     }
 
     #[test]
     fn what_is_handed_on_is_told_as_set() {
-        assert!(!Freshness::default().remembers_absence());
-        assert!(Freshness::default().with_negative_ttl(SECOND).remembers_absence());
         assert_eq!(Freshness::default().error_throttle(), Duration::from_secs(5));
         assert_eq!(Freshness::default().with_error_throttle(SECOND).error_throttle(), SECOND);
         let tiered = Freshness::default().with_tier_ttl(2, SECOND);

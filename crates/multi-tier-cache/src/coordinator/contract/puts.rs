@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{LEASE, SHORT, TTL, ask, fill, granted, keys, put, revocation, revoke, soon, stored, tagged_fill, tags, writers};
+use super::{
+    LEASE, SHORT, TTL, ask, fill, granted, keys, put, revocation, revoke, soon, stored, tagged_fill, tags, writers,
+};
 use crate::coordinator::{Acquired, Change, Coordinator, Fence, Fill, Revocation, TagTokens, Token};
 use crate::wire::tagged::{self, Stored, Tags};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{LEASE, TTL, ask, granted, keys, revocation, stored, tagged_fill, tags, tail};
+use super::{LEASE, TTL, ask, fill, granted, keys, revocation, stored, tagged_fill, tags, tail};
 use crate::coordinator::{Acquire, Change, Coordinator, Recorded, Revocation};
 use crate::wire::tagged::{self, Stored};
 

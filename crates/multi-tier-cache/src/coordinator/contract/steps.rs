@@ -8,10 +8,10 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use super::{LEASE, PATIENCE, TTL};
-use crate::wire::tagged;
 use crate::coordinator::{
     Acquire, Acquired, Change, Coordinator, Fill, Grant, Position, Record, Revocation, Revoked, Tag, Token,
 };
+use crate::wire::tagged;
 
 pub(crate) fn ask(key: &str) -> Acquire<'_> {
     Acquire { key, token: Token::random(), lease: LEASE, refresh: false, tags: &[] }
@@ -31,7 +31,7 @@ pub(crate) fn fill(key: &str, grant: Grant) -> Fill<'_> {
 /// A tagged value, as it is stored.
 pub(crate) fn tagged_fill<'a>(key: &'a str, grant: Grant, tags: &'a [Tag], value: &Bytes) -> Fill<'a> {
     let value = tagged::with_tags(grant.fence.epoch, grant.seq, tags, value.clone());
-    Fill { tags, value, ..fill(key, grant) }
+    Fill { value, tags, ..fill(key, grant) }
 }
 
 pub(crate) fn revocation(change: &Change) -> Revocation<'_> {
