@@ -118,10 +118,8 @@ pub use backends::{L1Cache, MokaCache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 pub use backends::{L2Cache, RedisCache};
 pub use builder::CacheSystemBuilder;
-pub use cache::{Cache, CacheBuilder, CacheKey, CacheStats, Fetched, LoadContext, LoadError, Loaded};
-pub use cache_manager::{
-    CacheManager, CacheManagerStats, CacheStrategy, CacheTier, CallOptions, TierConfig, TierHealth, TierStats,
-};
+pub use cache::{Cache, CacheBuilder, CacheKey, CacheStats, CallOptions, Fetched, LoadContext, LoadError, Loaded};
+pub use cache_manager::{CacheManager, CacheManagerStats, CacheStrategy, CacheTier, TierConfig, TierHealth, TierStats};
 pub use coordinator::Position;
 pub use error::{CacheError, CacheResult, Failure};
 pub use invalidation::{

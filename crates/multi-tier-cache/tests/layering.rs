@@ -19,6 +19,8 @@ const ROWS: &[&[&str]] = &[
 
 /// Imports between rooms of one row: (importer, imported).
 const NEIGHBOURS: &[(&str, &str)] = &[
+    ("cache_manager", "cache"),
+    ("system", "cache"),
     ("cache_manager", "system"),
     ("system", "cache_manager"),
     ("system", "builder"),

@@ -19,6 +19,7 @@ mod core;
 mod fetch;
 pub mod key;
 mod loaded;
+mod options;
 mod stats;
 mod work;
 
@@ -34,13 +35,13 @@ pub use loaded::{Fetched, LoadContext, LoadError, Loaded};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use multi_tier_cache_macros::CacheKey;
+pub use options::CallOptions;
 pub use stats::CacheStats;
 
 use self::core::{Core, Seen};
 use fetch::{Fetch, Loader, Look, Rules};
 use key::KeyBuf;
 
-use crate::cache_manager::CallOptions;
 use crate::coordinator::Position;
 use crate::engine::{Judge as _, Put, Source, Wanted};
 use crate::error::{CacheError, CacheResult};

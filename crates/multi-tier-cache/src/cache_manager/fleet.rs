@@ -7,8 +7,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::options::CallOptions;
 use super::{CacheManager, unaccepted};
+use crate::cache::CallOptions;
 use crate::coordinator::Position;
 use crate::engine::{BytesLoad, Keep, Load, SharedLoad, TypedLoad, Wanted};
 use crate::entry::Entry;

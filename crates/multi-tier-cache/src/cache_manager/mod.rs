@@ -2,7 +2,6 @@
 
 mod assembly;
 mod fleet;
-mod options;
 
 use std::fmt;
 use std::future::Future;
@@ -16,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 #[cfg(all(feature = "moka", feature = "redis"))]
 use crate::backends::{L1Cache, L2Cache};
-use crate::cache::{Cache, CacheBuilder};
+use crate::cache::{Cache, CacheBuilder, CallOptions};
 use crate::clock::Moment;
 use crate::coordinator::{Position, Tag};
 use crate::defaults;
@@ -33,7 +32,6 @@ use crate::stack::FirstTier;
 use crate::traits::{CacheBackend, L2CacheBackend, StreamEntry, StreamingBackend};
 
 pub(crate) use assembly::{BusChoice, Joining};
-pub use options::CallOptions;
 
 pub use crate::engine::CacheManagerStats;
 pub use crate::policy::CacheStrategy;

@@ -77,12 +77,12 @@ impl CallOptions {
     }
 
     /// How long values are kept by verbs without rules of their own.
-    pub(super) fn ttl_or_default(&self) -> Duration {
+    pub(crate) fn ttl_or_default(&self) -> Duration {
         self.ttl().unwrap_or(defaults::TTL)
     }
 
     /// Refuses what only typed caches can do.
-    pub(super) fn check_untyped(&self) -> CacheResult<()> {
+    pub(crate) fn check_untyped(&self) -> CacheResult<()> {
         if self.freshness.is_none() && !self.refreshes && !self.reads_only {
             return Ok(());
         }
