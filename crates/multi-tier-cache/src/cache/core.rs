@@ -99,7 +99,8 @@ impl<V: Send + Sync + 'static> Core<V> {
 
     /// An entry in process that is decoded and may be answered at once.
     #[inline]
-    pub(super) fn glance(&self, entry: Entry, freshness: &Freshness) -> Option<Seen<V>> {
+    pub(super) fn glance(&self, entry: Entry) -> Option<Seen<V>> {
+        let freshness = &*self.freshness;
         let facts = entry.facts().filter(|facts| facts.schema == self.schema)?;
         let value = if facts.absent { None } else { Some(entry.object_as::<V>()?) };
         let verdict = self.judge(&entry, freshness);

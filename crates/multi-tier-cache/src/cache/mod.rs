@@ -45,7 +45,7 @@ use key::KeyBuf;
 use crate::coordinator::Position;
 use crate::engine::{Judge as _, Put, Source, Wanted};
 use crate::error::{CacheError, CacheResult};
-use crate::policy::{Freshness, Lifespan, Verdict};
+use crate::policy::{Lifespan, Verdict};
 
 /// A cache of values of one type, one of many in a [`CacheSystem`](crate::CacheSystem). Cheap to clone; clones are the
 /// same cache.
@@ -86,7 +86,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         Q: CacheKey + ?Sized,
     {
         let key = self.key(key);
-        if let Some(seen) = self.hit(&key, &self.core.freshness) {
+        if let Some(seen) = self.hit(&key) {
             if seen.is_old_copy {
                 self.core.reread(&key);
             }
@@ -140,6 +140,9 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
     {
+        if let Some(seen) = self.fresh_hit(&self.key(key)) {
+            return seen.value.ok_or(LoadError::Cache(CacheError::NotFound));
+        }
         let load = move |_| async move { load().await.map(Loaded::new) };
         let fetched = self.fetch(key, &CallOptions::default(), load).await?;
         // Another call's loader may have answered that there is none.
@@ -159,6 +162,9 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
     {
+        if let Some(seen) = self.fresh_hit(&self.key(key)) {
+            return Ok(seen.value);
+        }
         let load = move |_| async move { load().await.map(Loaded::from) };
         self.fetch(key, &CallOptions::default(), load).await.map(Fetched::into_value)
     }
@@ -177,9 +183,14 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         Fut: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
         let key = self.key(key);
+        if options.is_plain()
+            && let Some(seen) = self.fresh_hit(&key)
+        {
+            return Ok(self.core.fetched(&seen.entry, seen.value));
+        }
         let loader: Loader<'static, V, E> = Box::new(move |context| Box::pin(load(context)));
         if options.is_plain()
-            && let Some(seen) = self.hit(&key, &self.core.freshness)
+            && let Some(seen) = self.hit(&key)
         {
             return Ok(self.answered(&key, self.rules(options), seen, Some(loader)));
         }
@@ -361,10 +372,18 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     }
 
     /// What is in process, decoded, and may be answered at once.
-    #[inline]
-    fn hit(&self, key: &str, freshness: &Freshness) -> Option<Seen<V>> {
-        let seen = self.core.engine.hit(key, |entry| self.core.glance(entry, freshness))?;
+    fn hit(&self, key: &str) -> Option<Seen<V>> {
+        let seen = self.core.engine.hit(key, |entry| self.core.glance(entry))?;
         Some(self.counted(seen))
+    }
+
+    /// The same, if nothing has to be refreshed after it.
+    #[inline]
+    fn fresh_hit(&self, key: &str) -> Option<Seen<V>> {
+        let fresh = |seen: &Seen<V>| seen.verdict == Verdict::Fresh && !seen.is_old_copy;
+        let seen = self.core.engine.hit(key, |entry| self.core.glance(entry).filter(fresh))?;
+        self.core.counters.hits.one();
+        Some(seen)
     }
 
     fn counted(&self, seen: Seen<V>) -> Seen<V> {
