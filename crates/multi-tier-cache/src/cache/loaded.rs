@@ -193,11 +193,12 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
     }
 }
 
-impl<E: std::error::Error + 'static> std::error::Error for LoadError<E> {
+/// For every type of error that can be shown, also those that are no `std::error::Error` themselves (`String`,
+/// `anyhow::Error`): the loader's error is part of the text, not a source.
+impl<E: fmt::Debug + fmt::Display> std::error::Error for LoadError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Load(error) => Some(&**error),
-            Self::TimedOut(_) => None,
+            Self::Load(_) | Self::TimedOut(_) => None,
             Self::Cache(error) => Some(error),
         }
     }
