@@ -21,6 +21,7 @@ struct Database {
 impl Database {
     async fn page(self, number: u32) -> Result<Loaded<String>, String> {
         self.queries.fetch_add(1, Ordering::Relaxed);
+        sleep(Duration::from_millis(1)).await;
         if self.is_down.load(Ordering::Relaxed) {
             Err("connection refused".into())
         } else {

@@ -66,6 +66,7 @@ pub struct CacheSystemBuilder {
     clock: Clock,
     max_value_bytes: Option<usize>,
     compress_above: Option<usize>,
+    max_loads: Option<usize>,
     promote_if: Option<PromotionCondition>,
 }
 
@@ -164,6 +165,14 @@ impl CacheSystemBuilder {
         self
     }
 
+    /// How many loads may run at a time: 4,096 unless set, at least one. A call beyond that waits for up to ten seconds,
+    /// then is answered with a stale value if its rules allow one, else with a retryable error. A loader that loads
+    /// through the same system holds its place meanwhile.
+    pub fn with_max_concurrent_loads(mut self, most: usize) -> Self {
+        self.max_loads = Some(most.max(1));
+        self
+    }
+
     /// Values of typed caches with more bytes than this are compressed in tiers outside this process, if that saves
     /// enough: 16 KiB unless set, `usize::MAX` for never.
     pub fn with_compression_above(mut self, bytes: usize) -> Self {
@@ -241,6 +250,7 @@ impl CacheSystemBuilder {
             clock: self.clock,
             max_value_bytes: self.max_value_bytes.unwrap_or(defaults::MAX_VALUE_BYTES),
             compress_above: self.compress_above.unwrap_or(defaults::COMPRESS_ABOVE),
+            max_loads: self.max_loads.unwrap_or(defaults::MAX_LOADS),
             promote_if: self.promote_if,
         };
         let mut manager = CacheManager::assemble(tiers, streams, options, &joining)?;

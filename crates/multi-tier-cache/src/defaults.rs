@@ -169,3 +169,9 @@ pub const REFRESHES: usize = 1_024;
 /// A copy of a value that came back from a shared tier may look younger than the value by so much: times are kept there
 /// in milliseconds, and count from when the copy arrived.
 pub const COPY_TOLERANCE: Duration = Duration::from_millis(100);
+
+/// Loads that a system runs at a time.
+pub const MAX_LOADS: usize = 4_096;
+
+/// How long a call waits for another load to end when as many run as may.
+pub const LOAD_QUEUE_WAIT: Duration = Duration::from_secs(10);

@@ -59,7 +59,7 @@ fn a_typed_hit_neither_allocates_nor_decodes() {
     let ada = now(users.get_or_load(&7, || async { Ok("Ada".to_owned()) })).unwrap();
     let elsewhere = "a loader that has something to carry".to_owned();
     let found = || {
-        let carried = (&elsewhere).len();
+        let carried = elsewhere.len();
         let load = move || async move { unreachable!("it is a hit, {carried}") };
         assert!(Arc::ptr_eq(&now(users.get_or_load(&7, load)).unwrap(), &ada));
     };

@@ -2,6 +2,7 @@
 #![cfg(all(feature = "redis", feature = "test-util"))]
 #![expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use multi_tier_cache::{
 };
 use serde::{Deserialize, Serialize};
 use test_servers::RedisServer;
+use tokio::sync::oneshot;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct User {
@@ -141,4 +143,31 @@ async fn a_name_is_needed() {
     let time = ManualClock::new();
     let Err(CacheError::ConfigError(why)) = in_process(&time).await.cache::<u64, User>("") else { panic!() };
     assert!(why.contains("name"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn loads_beyond_the_cap_wait_and_then_fail() {
+    let l2 = Arc::new(DashMapCache::new());
+    let system = CacheSystemBuilder::new().with_l2(l2).with_max_concurrent_loads(1).build().await.unwrap();
+    let rules = Freshness::new(minute()).with_load_deadlines(None, None);
+    let users: Cache<u64, User> = system.cache_builder("users").freshness(rules).build().unwrap();
+    let (end, ended) = oneshot::channel::<()>();
+    let first = tokio::spawn({
+        let users = users.clone();
+        async move {
+            users.get_or_load(&1, || async { ended.await.map(|()| user(1)).map_err(|_| CacheError::NotFound) }).await
+        }
+    });
+    tokio::task::yield_now().await;
+    let late = users.get_or_try_load(&2, || async { Ok::<_, Infallible>(user(2)) }).await;
+    let Err(LoadError::Cache(error)) = late else { panic!("{late:?}") };
+    assert!(error.is_retryable(), "{error}");
+    let waiting = tokio::spawn({
+        let users = users.clone();
+        async move { users.get_or_load(&3, || async { Ok(user(3)) }).await }
+    });
+    tokio::task::yield_now().await;
+    end.send(()).unwrap();
+    assert_eq!(*first.await.unwrap().unwrap(), user(1));
+    assert_eq!(*waiting.await.unwrap().unwrap(), user(3));
 }

@@ -1,22 +1,18 @@
 //! One read of a typed cache as the engine sees it: how it judges what is stored, and how it loads.
 
-use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 
 use super::core::{Core, Seen};
 use super::loaded::{LoadContext, Loaded, Outcome, late};
 use crate::clock::Moment;
 use crate::defaults;
-use crate::engine::{Judge, Load, Made, Source, Stay, panicked};
+use crate::engine::{Judge, Load, Made, Source, Stay, panicked, within};
 use crate::entry::{Entry, Tag};
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::policy::{Freshness, Verdict};
@@ -152,18 +148,19 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Load for Fetch<'_, V, E
                 }
                 Err(error) => {
                     core.load_failed(&self.look.key, &self.look.rules.freshness);
-                    let kept = self.look.progress.kept.lock().take();
-                    let entry = kept.filter(|entry| core.judge(entry, &self.look.rules.freshness) != Verdict::Expired);
-                    match entry.and_then(|entry| core.decoded(entry)) {
-                        Some((entry, value)) => {
-                            self.look.see(&entry, value, Verdict::StaleIfError, Source::Older);
-                            Ok(Made { entry, stay: Stay::Older })
-                        }
-                        None => Err(error),
-                    }
+                    self.instead(error)
                 }
             }
         })
+    }
+
+    fn instead(&mut self, error: CacheError) -> CacheResult<Made> {
+        let core = &self.look.core;
+        let kept = self.look.progress.kept.lock().take();
+        let entry = kept.filter(|entry| core.judge(entry, &self.look.rules.freshness) != Verdict::Expired);
+        let (entry, value) = entry.and_then(|entry| core.decoded(entry)).ok_or(error)?;
+        self.look.see(&entry, value, Verdict::StaleIfError, Source::Older);
+        Ok(Made { entry, stay: Stay::Older })
     }
 }
 
@@ -230,18 +227,5 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Fetch<'_, V, E> {
         let stay = if stored && remembered && rules.stores && !left.is_zero() { Stay::For(left) } else { Stay::Not };
         self.look.see(&entry, value, Verdict::Fresh, Source::Loader);
         Ok(Made { entry, stay })
-    }
-}
-
-/// What `work` gives within `patience`; without a runtime that has a timer, whatever it gives.
-pub(super) async fn within<R>(patience: Option<Duration>, work: impl Future<Output = R>) -> Option<R> {
-    let timer = patience.filter(|_| Handle::try_current().is_ok());
-    let timer = timer.and_then(|patience| catch_unwind(|| tokio::time::sleep(patience)).ok());
-    match timer {
-        Some(timer) => match select(pin!(work), pin!(timer)).await {
-            Either::Left((done, _)) => Some(done),
-            Either::Right(_) => None,
-        },
-        None => Some(work.await),
     }
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::Core;
-use super::fetch::{Fetch, Progress, within};
+use super::fetch::{Fetch, Progress};
 use super::loaded::Fetched;
-use crate::engine::{Finish, finish};
+use crate::engine::{Finish, finish, within};
 use crate::error::{CacheError, CacheResult};
 use crate::policy::{Freshness, Verdict};
 

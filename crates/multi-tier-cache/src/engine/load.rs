@@ -37,6 +37,11 @@ pub(crate) trait Judge: Send {
 pub(crate) trait Load: Judge {
     /// Computes the value. Its entry never expires; the engine gives each tier's copy its deadline.
     fn load(&mut self) -> BoxFuture<'_, CacheResult<Made>>;
+
+    /// What stands in for a load that may not begin.
+    fn instead(&mut self, error: CacheError) -> CacheResult<Made> {
+        Err(error)
+    }
 }
 
 /// What a loader made.

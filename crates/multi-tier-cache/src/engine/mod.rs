@@ -25,14 +25,18 @@ mod load;
 mod read;
 mod shared;
 mod stats;
+mod timer;
 mod write;
 
 use std::sync::{Arc, Weak};
+
+use tokio::sync::Semaphore;
 
 pub(crate) use finish::{Finish, finish};
 pub(crate) use load::{BytesLoad, Judge, Load, Made, SharedLoad, Stay, TypedLoad};
 pub(crate) use read::{Keep, Wanted, panicked};
 pub use stats::CacheManagerStats;
+pub(crate) use timer::within;
 pub(crate) use write::Put;
 
 use crate::clock::Clock;
@@ -56,6 +60,8 @@ pub(crate) struct Engine {
     shared: Option<Arc<Shared>>,
     below: Below,
     stats: Stats,
+    /// A permit per load that may run.
+    loads: Semaphore,
     options: Options,
     itself: Weak<Self>,
 }
@@ -85,6 +91,8 @@ pub(crate) struct Options {
     /// Larger payloads of typed values are compressed in awaited tiers.
     pub(crate) compress_above: usize,
     pub(crate) promote_if: Option<PromotionCondition>,
+    /// Loads that may run at a time.
+    pub(crate) max_loads: usize,
 }
 
 /// A value and where it came from.
@@ -113,6 +121,7 @@ impl Default for Options {
             max_value_bytes: defaults::MAX_VALUE_BYTES,
             compress_above: defaults::COMPRESS_ABOVE,
             promote_if: None,
+            max_loads: defaults::MAX_LOADS,
         }
     }
 }
@@ -139,7 +148,8 @@ impl Engine {
         let stats = Stats::new(tiers.len());
         Ok(Arc::new_cyclic(|itself: &Weak<Self>| {
             let shared = coordination.and_then(|coordination| coordinate(&tiers, coordination, itself, &options.clock));
-            Self { tiers, local, shared, below: Below::default(), stats, options, itself: Weak::clone(itself) }
+            let (below, loads) = (Below::default(), Semaphore::new(options.max_loads.min(Semaphore::MAX_PERMITS)));
+            Self { tiers, local, shared, below, stats, loads, options, itself: Weak::clone(itself) }
         }))
     }
 

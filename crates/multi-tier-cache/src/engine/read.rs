@@ -6,14 +6,17 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use tokio::sync::SemaphorePermit;
 
 use super::load::{Judge, Load, Made, Stay};
 use super::shared::{Lease, Leased, Refresh, Shared};
+use super::timer::within;
 use super::write::Led;
 use super::{Answer, Engine, Hit, Source, check_key};
 use crate::coordinator::Tag;
+use crate::defaults;
 use crate::entry::Entry;
-use crate::error::{CacheError, CacheResult};
+use crate::error::{CacheError, CacheResult, Failure};
 use crate::local::{Join, Kind, Origin, Turn};
 use crate::policy::Lifespan;
 use crate::stack::{Ask, Store, Tier};
@@ -260,6 +263,7 @@ impl Engine {
 
     /// Runs the loader; a panic in it, or in encoding what it made, is an error to its caller and to every follower.
     async fn load(&self, loader: &mut dyn Load) -> CacheResult<Made> {
+        let Some(_permit) = self.permit().await else { return loader.instead(overloaded(self.options.max_loads)) };
         let load = async {
             let made = loader.load().await?;
             if !self.is_local() {
@@ -268,6 +272,14 @@ impl Engine {
             Ok(made)
         };
         AssertUnwindSafe(load).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+    }
+
+    /// Waits until fewer loads run than may; `None` if that takes too long.
+    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        match self.loads.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(_) => within(Some(defaults::LOAD_QUEUE_WAIT), self.loads.acquire()).await?.ok(),
+        }
     }
 
     /// One request, one count.
@@ -308,6 +320,11 @@ impl Wanted<'_> {
             Self::Loaded(loader, _) => loader.asks_for_age(),
         }
     }
+}
+
+fn overloaded(most: usize) -> CacheError {
+    let message = format!("{most} loads run already, and none ended within {:?}", defaults::LOAD_QUEUE_WAIT);
+    CacheError::BackendError(Failure::new(message).during("load").retryable())
 }
 
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> CacheError {

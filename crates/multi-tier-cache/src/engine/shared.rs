@@ -1,7 +1,6 @@
 //! The coordinator as the engine uses it: leases for loads, conditional fills, and changes that others must hear of.
 
 use std::future::{Future, pending};
-use std::panic::catch_unwind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, select};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use super::timer::{rest, timer};
 use crate::coordinator::{
     Acquire, Acquired, Change, Fill, Grant, Position, Revocation, Revoked, SharedCoordinator, Tag, TagTokens, Token,
 };
@@ -277,7 +277,7 @@ impl Lease {
 
     async fn renew_forever<R>(&self) -> R {
         let Shared { coordinator, coherence, .. } = &*self.shared;
-        while let Ok(timer) = catch_unwind(|| sleep(coherence.lease / 3)) {
+        while let Some(timer) = timer(coherence.lease / 3) {
             timer.await;
             if let Ok(false) = coordinator.renew(&self.key, self.token, coherence.lease).await {
                 break;
@@ -363,17 +363,5 @@ impl Shared {
         let (nonce, lease, tombstone) = (fastrand::u64(1..), self.coherence.lease, self.tombstone);
         let quietly = Revocation { change, nonce, with_values: true, announced: false, tombstone, lease, tags };
         self.coordinator.revoke(quietly).await
-    }
-}
-
-/// Pauses where there is a timer, else lets others go on.
-async fn rest(pause: Duration) {
-    let timer = match Handle::try_current() {
-        Ok(_) => catch_unwind(|| sleep(pause)).ok(),
-        Err(_) => None,
-    };
-    match timer {
-        Some(timer) => timer.await,
-        None => tokio::task::yield_now().await,
     }
 }
