@@ -21,6 +21,7 @@ const ROWS: &[&[&str]] = &[
 const NEIGHBOURS: &[(&str, &str)] = &[
     ("cache_manager", "cache"),
     ("system", "cache"),
+    ("builder", "cache"),
     ("cache_manager", "system"),
     ("system", "cache_manager"),
     ("system", "builder"),

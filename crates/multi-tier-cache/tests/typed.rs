@@ -171,3 +171,34 @@ async fn loads_beyond_the_cap_wait_and_then_fail() {
     assert_eq!(*first.await.unwrap().unwrap(), user(1));
     assert_eq!(*waiting.await.unwrap().unwrap(), user(3));
 }
+
+#[tokio::test]
+async fn a_cache_with_an_l1_of_its_own_is_not_pushed_out_by_others() {
+    let own = Arc::new(QuickCacheBackend::new(100).unwrap());
+    let l1 = Arc::new(QuickCacheBackend::new(100).unwrap());
+    let builder = CacheSystemBuilder::new().with_l1(l1.clone()).with_l2(Arc::new(DashMapCache::new()));
+    let system = builder.with_l1_of("users", own.clone()).build().await.unwrap();
+    let users: Cache<u64, User> = system.cache("users").unwrap();
+    let others: Cache<u64, u64> = system.cache("users of another kind").unwrap();
+    users.insert(&1, user(1)).await.unwrap();
+    for n in 0..10_000 {
+        others.insert(&n, n).await.unwrap();
+    }
+    assert_eq!((own.size(), l1.size() > 50), (1, true));
+    let before = system.cache_manager().get_stats().l1_hits;
+    assert_eq!(*users.get(&1).await.unwrap().unwrap(), user(1));
+    assert_eq!(system.cache_manager().get_stats().l1_hits, before + 1);
+    users.clear().await.unwrap();
+    assert_eq!((own.size(), users.get(&1).await.unwrap()), (0, None));
+}
+
+#[tokio::test]
+async fn an_l1_of_its_own_must_be_in_process() {
+    let far = multi_tier_cache::testing::Faulty::new(Arc::new(DashMapCache::new()));
+    let Err(CacheError::ConfigError(why)) =
+        CacheSystemBuilder::new().with_l2(Arc::new(DashMapCache::new())).with_l1_of("users", far).build().await
+    else {
+        panic!("it is not in process")
+    };
+    assert!(why.contains("Faulty"), "{why}");
+}
