@@ -4,17 +4,16 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> multi_tier_cache::CacheResult<()> {
-//! use multi_tier_cache::{Arc, CacheStrategy, CacheSystemBuilder, DashMapCache};
+//! use multi_tier_cache::{Arc, Cache, CacheSystemBuilder, DashMapCache};
 //!
 //! // With Redis as L2: `CacheSystem::new().await?` (feature `redis`, address from `REDIS_URL`).
 //! let system = CacheSystemBuilder::new().with_l2(Arc::new(DashMapCache::new())).build().await?;
-//! let cache = system.cache_manager();
+//! let teams: Cache<u32, Vec<String>> = system.cache("teams")?;
 //!
-//! let load = || async { Ok(vec!["Ada".to_owned(), "Grace".to_owned()]) };
-//! let names: Vec<String> = cache.get_or_compute_typed("names", CacheStrategy::ShortTerm, load).await?;
-//! assert_eq!(names.len(), 2);
-//! cache.invalidate("names").await?;
-//! assert_eq!(cache.get("names").await?, None);
+//! let team = teams.get_or_load(&7, || async { Ok(vec!["Ada".to_owned(), "Grace".to_owned()]) }).await?;
+//! assert_eq!(team.len(), 2);
+//! teams.remove(&7).await?;
+//! assert_eq!(teams.get(&7).await?, None);
 //! # Ok(())
 //! # }
 //! ```
@@ -29,6 +28,12 @@
 //!   other tier can answer is an error. Each operation of a tier has a budget, and a failed tier is left alone for a
 //!   moment instead of being waited for.
 //! * **Dropping a future is safe** at any await. A write or removal that has begun is carried out.
+//!
+//! # Typed caches and bytes
+//!
+//! [`Cache`] is one handle per kind of value: keys and values of your types, decoded once, with rules for how old a value
+//! may be ([`Freshness`]) and loaders that keep their own errors. [`CacheManager`] has the verbs on string keys and bytes.
+//! Both work on the same tiers under the same promises.
 //!
 //! # Several instances
 //!
