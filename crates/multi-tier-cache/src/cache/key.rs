@@ -169,17 +169,15 @@ impl<'a> KeyWriter<'a> {
         if !text.bytes().fold(false, |found, byte| found | is_escaped(byte)) {
             return self.key.push_str(text);
         }
-        let mut rest = text;
-        while let Some(at) = rest.bytes().position(is_escaped) {
-            let (plain, special) = rest.split_at(at);
-            let mut special = special.chars();
-            self.key.push_str(plain);
-            if let Some(special) = special.next() {
-                let _ = write!(self.key, "%{:02X}", u32::from(special));
-            }
-            rest = special.as_str();
+        let mut plain = 0;
+        for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| is_escaped(*byte)) {
+            self.key.push_str(text.get(plain..at).unwrap_or_default());
+            let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 };
+            let escape = [b'%', digit(byte >> 4), digit(byte & 15)];
+            self.key.push_str(str::from_utf8(&escape).unwrap_or_default());
+            plain = at + 1;
         }
-        self.key.push_str(rest);
+        self.key.push_str(text.get(plain..).unwrap_or_default());
     }
 }
 

@@ -92,8 +92,13 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             }
             return Ok(seen.value);
         }
-        let mut look = Look::new(&self.core, &key, self.rules(&CallOptions::default()));
-        self.core.engine.read(&key, Wanted::Judged(&mut look)).await?;
+        // Boxed, as every way below the first tier: a hit must not move a future that is made for it.
+        Box::pin(self.get_below(&key)).await
+    }
+
+    async fn get_below(&self, key: &str) -> CacheResult<Option<Arc<V>>> {
+        let mut look = Look::new(&self.core, key, self.rules(&CallOptions::default()));
+        self.core.engine.read(key, Wanted::Judged(&mut look)).await?;
         let Some(seen) = look.seen else {
             self.core.counters.misses.one();
             return Ok(None);
@@ -144,7 +149,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             return seen.value.ok_or(LoadError::Cache(CacheError::NotFound));
         }
         let load = move |_| async move { load().await.map(Loaded::new) };
-        let fetched = self.fetch(key, &CallOptions::default(), load).await?;
+        let fetched = Box::pin(self.fetch(key, &CallOptions::default(), load)).await?;
         // Another call's loader may have answered that there is none.
         fetched.into_value().ok_or(LoadError::Cache(CacheError::NotFound))
     }
@@ -166,7 +171,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             return Ok(seen.value);
         }
         let load = move |_| async move { load().await.map(Loaded::from) };
-        self.fetch(key, &CallOptions::default(), load).await.map(Fetched::into_value)
+        Box::pin(self.fetch(key, &CallOptions::default(), load)).await.map(Fetched::into_value)
     }
 
     /// The complete form: the loader knows the value it replaces and decides how its own is kept, the caller sets
@@ -194,7 +199,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         {
             return Ok(self.answered(&key, self.rules(options), seen, Some(loader)));
         }
-        self.fetch_below(&key, options, loader).await
+        Box::pin(self.fetch_below(&key, options, loader)).await
     }
 
     async fn fetch_below<E: Send + Sync + 'static>(
