@@ -44,7 +44,7 @@
 //! | feature | gives |
 //! |---|---|
 //! | `moka` (default) | `MokaCache`, `with_moka_config` |
-//! | `macros` (default) | `#[derive(CacheKey)]` |
+//! | `macros` (default) | `#[cached]`, `#[derive(CacheKey)]` |
 //! | `redis` (default) | `RedisCache`, `RedisStreams`, TLS by `rediss://`; publisher and subscribers of the invalidation bus |
 //! | `memcached` | `MemcachedCache` |
 //! | `msgpack`, `bincode` | serializers besides JSON; prefer `msgpack`: bincode 1.3 is unmaintained (RUSTSEC-2025-0141) |
@@ -118,6 +118,9 @@ pub use backends::{L1Cache, MokaCache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 pub use backends::{L2Cache, RedisCache};
 pub use builder::CacheSystemBuilder;
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use cache::cached;
 pub use cache::{Cache, CacheBuilder, CacheKey, CacheStats, Fetched, LoadContext, LoadError, Loaded};
 pub use cache_manager::{
     CacheManager, CacheManagerStats, CacheStrategy, CacheTier, CallOptions, TierConfig, TierHealth, TierStats,
