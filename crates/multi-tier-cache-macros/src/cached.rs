@@ -5,8 +5,11 @@ mod options;
 mod receiver;
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, quote};
-use syn::{Error, Expr, GenericArgument, ItemFn, PathArguments, Result, ReturnType, Signature, Stmt, Type};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{
+    Error, Expr, GenericArgument, ItemFn, PathArguments, Result, ReturnType, Signature, Stmt, Type, parse_quote,
+};
 
 use self::arguments::{Argument, arguments};
 use self::options::Options;
@@ -28,7 +31,10 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let (body, errors) = match body {
         Ok(body) => (body, TokenStream::new()),
         // The signature stays, so that callers compile and the mistake is the only one that is reported.
-        Err(error) => (quote!(::core::unreachable!()), error.into_compile_error()),
+        Err(error) => {
+            function.attrs.push(parse_quote!(#[allow(unused)]));
+            (quote!(::core::unreachable!()), error.into_compile_error())
+        }
     };
     function.block.stmts = vec![Stmt::Expr(Expr::Verbatim(body), None)];
     quote!(#errors #function)
@@ -96,12 +102,12 @@ fn named(written: &Type) -> Option<(&Ident, Vec<&Type>)> {
 fn body_of(function: &ItemFn, options: &Options, parts: &Parts<'_>) -> Result<TokenStream> {
     let Parts { receiver, arguments, answer } = parts;
     let statements = function.block.stmts.iter().map(ToTokens::to_token_stream).collect();
-    let (statements, key) = both(receiver.in_body(statements), options.key(arguments))?;
+    let ((statements, myself), key) = both(receiver.in_body(statements), options.key(arguments))?;
     let (call, loaded) = (hidden("call"), hidden("loaded"));
     let runtime = quote!(::multi_tier_cache::cache::call);
     let (cache, of_call, settings) = (&options.cache, options.of_call(), options.settings(&call));
-    let (owned, lent): (Vec<_>, Vec<_>) =
-        receiver.owned().into_iter().chain(arguments.iter().filter_map(Argument::owned)).unzip();
+    let borrowed = arguments.iter().filter_map(|argument| argument.owned(&statements));
+    let (owned, lent): (Vec<_>, Vec<_>) = myself.into_iter().chain(borrowed).unzip();
     Ok(quote! {
         let #call = {
             #[allow(unused_imports)]
@@ -140,9 +146,10 @@ fn hidden(name: &str) -> Ident {
 
 /// The statements that make an owned copy of what is borrowed as `source`, and lend it out under `name` in the load.
 fn owned(source: &TokenStream, elem: &Type, copy: &Ident, name: &TokenStream) -> (TokenStream, TokenStream) {
-    let to_owned = quote!(<#elem as ::std::borrow::ToOwned>);
+    let at = Span::call_site().located_at(elem.span());
+    let to_owned = quote_spanned!(at=> <#elem as ::std::borrow::ToOwned>);
     (
-        quote!(let #copy = #to_owned::to_owned(#source);),
+        quote_spanned!(at=> let #copy = #to_owned::to_owned(#source);),
         quote! {
             #[allow(unused_variables)]
             let #name: &#elem = <#to_owned::Owned as ::core::borrow::Borrow<#elem>>::borrow(&#copy);

@@ -1,6 +1,6 @@
 //! All mistakes at once: results that keep every error.
 
-use syn::{Error, Result};
+use syn::Result;
 
 /// Both values, or the errors of both.
 pub(crate) fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {

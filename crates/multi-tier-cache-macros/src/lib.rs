@@ -29,39 +29,41 @@ pub fn derive_cache_key(input: TokenStream) -> TokenStream {
 /// | declared | the body evaluates to |
 /// |---|---|
 /// | `Result<Arc<V>, LoadError<E>>` | `Result<V, E>` |
-/// | `Result<Option<Arc<V>>, LoadError<E>>` | `Result<Option<V>, E>`; `None` is an absence, as in `get_or_load_optional` |
+/// | `Result<Option<Arc<V>>, LoadError<E>>` | `Result<Option<V>, E>` |
 /// | `CacheResult<Arc<V>>` | `CacheResult<V>` |
 /// | `CacheResult<Option<Arc<V>>>` | `CacheResult<Option<V>>` |
 ///
-/// An alias of one of these does as well.
+/// An alias of one of these does as well. `None` is an absence, remembered if the cache has a negative TTL.
 ///
 /// # Options
 ///
-/// | option | an expression, in which the arguments and `self` can be used | evaluated |
-/// |---|---|---|
-/// | `cache` | `&Cache<K, V>`; must be given | at every call |
-/// | `key` | the key, by value or by reference. Unless given, the only argument, or the tuple of all in their order; without arguments `()` | at every call |
-/// | `ttl` | a `Duration`, or a text such as `"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"7d"`: how long a value is fresh, in place of the cache's TTL. How long an absence is remembered stays the cache's affair | unless there was a fresh hit |
-/// | `tags` | strings by which the entry can be removed, in place of the cache's | unless there was a fresh hit |
-/// | `options` | `CallOptions`; not together with `ttl` and `tags` | at every call |
+/// Each is an expression in which the arguments and `self` can be used. `cache`, `key` and `options` are evaluated at
+/// every call, `ttl` and `tags` unless there was a fresh hit in process.
 ///
-/// An argument, or a field of one, that is named as the key or as part of a tuple is borrowed there; what another
-/// expression takes by value is gone for the body, as in any code.
+/// * `cache`: a `&Cache<K, V>`. Must be given.
+/// * `key`: the key, by value or by reference. Unless given it is the only argument, or the tuple of all in their order
+///   (at most eight); without arguments `()`. An argument or a field that is the key, or a part of a tuple that is
+///   written here, is borrowed; what another expression takes by value is gone for the body, as in any code.
+/// * `ttl`: how long a loaded value is fresh, in place of the cache's TTL: a `Duration`, or a text such as `"500ms"`,
+///   `"30s"`, `"5m"`, `"1h"`, `"7d"`. How long an absence is remembered stays the cache's affair.
+/// * `tags`: strings by which the entry can be removed, in place of the cache's.
+/// * `options`: `CallOptions`; not together with `ttl` and `tags`.
 ///
 /// # Arguments
 ///
 /// The load may outlive its caller, who may be cancelled or be answered a stale value meanwhile. What is passed by
-/// value goes there; **what is borrowed (`&self`, `&str`, `&T`) is cloned, only when there may be a load**: it needs
-/// `Clone`, or `ToOwned` as `str` has, and ought to be a handle that is cheap to clone. In the body it is the reference
-/// that was declared. A change made through interior mutability that a clone does not share stays in the clone.
-/// `self: Arc<Self>` works without a clone; `&mut` and references within other types do not. Everything must be `Send`.
+/// value goes there. **What is borrowed (`&self`, `&str`, `&T`) is cloned if the body uses it**, and only when there may
+/// be a load. It needs `Clone`, or `ToOwned` as `str` has, and ought to be cheap to clone, like a pool's handle; the body
+/// sees the reference that was declared. A change through interior mutability that the clone does not share is lost.
 ///
-/// A fresh hit in process clones and allocates nothing.
+/// `self: Arc<Self>` works without `Self: Clone`; `self`, `&mut` and references within other types do not work. The load
+/// must be `Send`. A fresh hit in process clones nothing, and allocates nothing unless the expressions do.
 ///
 /// # Limits
 ///
-/// In a method that borrows `self`, a format's text cannot name it: write `format!("{}", self)`. Other attributes stay
-/// on the function, outside of the load: a span of `tracing` covers a whole call, hits included.
+/// In a method that borrows `self` a format's text cannot name it: write `format!("{}", self)`. Other attributes stay on
+/// the function, outside of the load: a span of `tracing` covers the whole call, hits included. What is no argument, in
+/// particular the environment's locale or a task-local user, is not in the key unless the key says so.
 #[proc_macro_attribute]
 pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
     cached::expand(options.into(), item.into()).into()

@@ -2,6 +2,7 @@
 
 use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
+use syn::ext::IdentExt;
 use syn::{Error, FnArg, Pat, PatType, Result, Signature, Type, TypeReference};
 
 use super::owned;
@@ -82,12 +83,25 @@ impl<'a> Argument<'a> {
         Ok(if matches!(self.kind, Kind::Owned) { quote!(&#name) } else { quote!(#name) })
     }
 
-    /// How the load comes by what is borrowed.
-    pub(super) fn owned(&self) -> Option<(TokenStream, TokenStream)> {
+    /// How the load comes by what is borrowed, if its body names it.
+    pub(super) fn owned(&self, body: &TokenStream) -> Option<(TokenStream, TokenStream)> {
         let (Kind::Borrowed(elem), Some(name)) = (&self.kind, self.name()) else { return None };
+        if !mentions(body.clone(), name) {
+            return None;
+        }
         let copy = format_ident!("owned_{}", self.index, span = Span::mixed_site());
         Some(owned(&name.to_token_stream(), elem, &copy, &self.pattern.to_token_stream()))
     }
+}
+
+/// Whether `name` stands in `tokens`, or in the text of a literal, which may be a format's.
+fn mentions(tokens: TokenStream, name: &Ident) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => mentions(group.stream(), name),
+        TokenTree::Ident(ident) => ident == *name,
+        TokenTree::Literal(literal) => literal.to_string().contains(&name.unraw().to_string()),
+        TokenTree::Punct(_) => false,
+    })
 }
 
 fn reference(written: &Type) -> Option<&TypeReference> {

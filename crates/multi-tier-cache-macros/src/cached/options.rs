@@ -30,7 +30,7 @@ impl Parse for Setting {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let expected = "expected `name = expression`, such as `cache = &users`";
         let name = input.call(Ident::parse_any).map_err(|error| Error::new(error.span(), expected))?;
-        input.parse::<Token![=]>().map_err(|error| Error::new(error.span(), expected))?;
+        input.parse::<Token![=]>().map_err(|_| Error::new_spanned(&name, expected))?;
         Ok(Self { name, value: input.parse()? })
     }
 }
@@ -64,7 +64,7 @@ impl Options {
     /// The key, borrowed.
     pub(super) fn key(&self, arguments: &[Argument<'_>]) -> Result<TokenStream> {
         let Some(key) = &self.key else { return of_all(arguments) };
-        match key {
+        match plain(key) {
             Expr::Tuple(tuple) if tuple.elems.len() > 1 => {
                 let parts = tuple.elems.iter().map(|part| part_of_key(part, arguments));
                 Ok(quote!((#(#parts),*)))
@@ -105,7 +105,7 @@ fn of_all(arguments: &[Argument<'_>]) -> Result<TokenStream> {
 
 /// An argument or a field is borrowed, so that the load can still take it; other expressions are evaluated.
 fn part_of_key(part: &Expr, arguments: &[Argument<'_>]) -> TokenStream {
-    match part {
+    match plain(part) {
         Expr::Path(path) => {
             let argument =
                 path.path.get_ident().and_then(|name| arguments.iter().find(|known| known.name() == Some(name)));
@@ -122,7 +122,7 @@ fn part_of_key(part: &Expr, arguments: &[Argument<'_>]) -> TokenStream {
 /// A literal is read here; other expressions are `Duration`s.
 fn duration(value: Expr) -> Result<TokenStream> {
     let wrong = "expected a `Duration` or a text such as \"500ms\", \"30s\", \"5m\", \"1h\" or \"7d\"";
-    match &value {
+    match plain(&value) {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
             let milliseconds = milliseconds(&text.value()).ok_or_else(|| Error::new_spanned(text, wrong))?;
             if milliseconds == 0 {
@@ -131,8 +131,17 @@ fn duration(value: Expr) -> Result<TokenStream> {
             Ok(quote!(::core::time::Duration::from_millis(#milliseconds)))
         }
         Expr::Lit(other) => Err(Error::new_spanned(other, wrong)),
-        Expr::Unary(other) if matches!(*other.expr, Expr::Lit(_)) => Err(Error::new_spanned(other, wrong)),
+        Expr::Unary(other) if matches!(plain(&other.expr), Expr::Lit(_)) => Err(Error::new_spanned(other, wrong)),
         value => Ok(value.to_token_stream()),
+    }
+}
+
+/// An expression without the group that a macro by example puts around it.
+fn plain(expression: &Expr) -> &Expr {
+    match expression {
+        Expr::Group(group) => plain(&group.expr),
+        Expr::Paren(paren) => plain(&paren.expr),
+        other => other,
     }
 }
 

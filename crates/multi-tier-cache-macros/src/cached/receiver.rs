@@ -34,19 +34,14 @@ pub(super) fn receiver(signature: &Signature) -> Result<Receiver> {
 }
 
 impl Receiver {
-    /// How the load comes by what is borrowed.
-    pub(super) fn owned(&self) -> Option<(TokenStream, TokenStream)> {
-        let Self::Borrowed { myself, elem } = self else { return None };
+    /// The body in which `self` is what is lent to the load, and how the load comes by it.
+    pub(super) fn in_body(&self, body: TokenStream) -> Result<(TokenStream, Option<(TokenStream, TokenStream)>)> {
+        let Self::Borrowed { myself, elem } = self else { return Ok((body, None)) };
+        let (before, body) = (body.to_string(), renamed(body, false)?);
         let name = hidden("this").into_token_stream();
-        Some(owned(&myself.to_token_stream(), elem, &hidden("owned_self"), &name))
-    }
-
-    /// The body in which `self` is what was lent to the load.
-    pub(super) fn in_body(&self, body: TokenStream) -> Result<TokenStream> {
-        match self {
-            Self::Owned => Ok(body),
-            Self::Borrowed { .. } => renamed(body, false),
-        }
+        let lent =
+            (before != body.to_string()).then(|| owned(&myself.to_token_stream(), elem, &hidden("owned_self"), &name));
+        Ok((body, lent))
     }
 }
 
