@@ -17,7 +17,7 @@ use self::receiver::{Receiver, receiver};
 use crate::errors::both;
 
 /// The function that reads through its cache, or everything that is wrong with it.
-pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand(options: TokenStream, item: &TokenStream) -> TokenStream {
     let mut function: ItemFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(error) => {
@@ -42,7 +42,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// What a signature says that the body depends on.
 struct Parts<'a> {
-    receiver: Receiver,
+    receiver: Receiver<'a>,
     arguments: Vec<Argument<'a>>,
     answer: &'a Type,
 }

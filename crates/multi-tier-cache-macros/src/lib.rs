@@ -52,19 +52,20 @@ pub fn derive_cache_key(input: TokenStream) -> TokenStream {
 /// # Arguments
 ///
 /// The load may outlive its caller, who may be cancelled or be answered a stale value meanwhile. What is passed by
-/// value goes there. **What is borrowed (`&self`, `&str`, `&T`) is cloned if the body uses it**, and only when there may
-/// be a load. It needs `Clone`, or `ToOwned` as `str` has, and ought to be cheap to clone, like a pool's handle; the body
-/// sees the reference that was declared. A change through interior mutability that the clone does not share is lost.
+/// value goes there. **What is borrowed (`&self`, `&str`, `&T`) is cloned if the body uses it**, and only when there
+/// may be a load. It needs `Clone`, or `ToOwned` as `str` has, and ought to be cheap to clone, like a pool's handle;
+/// the body sees the reference that was declared. A change through interior mutability that the clone does not share
+/// is lost.
 ///
-/// `self: Arc<Self>` works without `Self: Clone`; `self`, `&mut` and references within other types do not work. The load
-/// must be `Send`. A fresh hit in process clones nothing, and allocates nothing unless the expressions do.
+/// `self: Arc<Self>` works without `Self: Clone`; `self`, `&mut` and references within other types do not work. The
+/// load must be `Send`. A fresh hit in process clones nothing, and allocates nothing unless the expressions do.
 ///
 /// # Limits
 ///
-/// In a method that borrows `self` a format's text cannot name it: write `format!("{}", self)`. Other attributes stay on
-/// the function, outside of the load: a span of `tracing` covers the whole call, hits included. What is no argument, in
-/// particular the environment's locale or a task-local user, is not in the key unless the key says so.
+/// In a method that borrows `self` a format's text cannot name it: write `format!("{}", self)`. Other attributes stay
+/// on the function, outside of the load: a span of `tracing` covers the whole call, hits included. What is no argument,
+/// a task-local user say, is not in the key unless the key says so.
 #[proc_macro_attribute]
 pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
-    cached::expand(options.into(), item.into()).into()
+    cached::expand(options.into(), &item.into()).into()
 }

@@ -331,3 +331,61 @@ async fn a_traits_method_may_be_cached_and_sent_to_a_task() {
     assert_eq!(*spawned.await.unwrap().unwrap(), "7 #1");
     assert_eq!(*reader.read(7).await.unwrap(), "7 #1");
 }
+
+/// Cannot be cloned, and need not be: its loads do not use it.
+struct Fixed {
+    pages: Cache<u64, String>,
+}
+
+impl Fixed {
+    #[cached(cache = &self.pages, key = id)]
+    async fn page(&self, source: &Source, id: u64) -> Answer {
+        source.read(format!("{id}")).await
+    }
+}
+
+#[tokio::test]
+async fn what_the_load_does_not_use_is_not_cloned_nor_is_anything_on_a_hit() {
+    let (fixed, source) = (Fixed { pages: cache("pages").await }, Source::default());
+    assert_eq!(*fixed.page(&source, 7).await.unwrap(), "7 #1");
+    let owners = Arc::strong_count(&source.0);
+    let mut hit = Box::pin(fixed.page(&source, 7));
+    assert!(matches!(futures_util::poll!(&mut hit), std::task::Poll::Ready(Ok(_))));
+    assert_eq!(Arc::strong_count(&source.0), owners);
+}
+
+/// Names of a caller that the generated code must not take for its own.
+mod hygiene {
+    #![allow(dead_code, non_camel_case_types, reason = "names that get in the way")]
+
+    struct Answer;
+    struct Option;
+    struct String;
+    mod multi_tier_cache {}
+
+    macro_rules! declare {
+        ($name:ident, $cache:expr, $id:ident: $type:ty, $key:expr, $ttl:literal) => {
+            /// Documented.
+            #[::multi_tier_cache::cached(cache = $cache, key = $key, ttl = $ttl)]
+            #[must_use]
+            pub(super) async fn $name(
+                call: &::multi_tier_cache::Cache<u64, u64>,
+                $id: $type,
+                this: &u64,
+                loaded: u64,
+            ) -> ::multi_tier_cache::CacheResult<::multi_tier_cache::Arc<u64>> {
+                let owned_2 = *this;
+                Ok($id + owned_2 + loaded)
+            }
+        };
+    }
+
+    declare! { sum, call, owned_0: u64, owned_0, "1m" }
+}
+
+#[tokio::test]
+async fn generated_code_takes_no_name_of_the_caller() {
+    let sums = system(&ManualClock::new()).await.cache("sums").unwrap();
+    assert_eq!(*hygiene::sum(&sums, 1, &2, 3).await.unwrap(), 6);
+    assert_eq!(*hygiene::sum(&sums, 1, &0, 0).await.unwrap(), 6);
+}

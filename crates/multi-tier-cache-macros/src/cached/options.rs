@@ -54,7 +54,7 @@ impl Options {
         let alone = all(others.into_iter().filter(|(given, _)| *given && options.is_some()).map(|(_, name)| {
             Err::<(), _>(Error::new_spanned(&options, format!("`options` say that themselves: leave `{name}` out")))
         }));
-        let ttl = ttl.map(duration).transpose();
+        let ttl = ttl.as_ref().map(duration).transpose();
         let missing = "`cache` is missing: `#[cached(cache = …)]` with an expression that gives a `&Cache<K, V>`";
         let cache = cache.ok_or_else(|| Error::new(Span::call_site(), missing));
         let (((_, cache), ttl), _) = both(both(both(known, cache), ttl), alone)?;
@@ -96,7 +96,7 @@ fn unknown(name: &Ident) -> String {
 }
 
 fn of_all(arguments: &[Argument<'_>]) -> Result<TokenStream> {
-    let parts = all(arguments.iter().map(|argument| argument.as_key()))?;
+    let parts = all(arguments.iter().map(Argument::as_key))?;
     Ok(match parts.as_slice() {
         [only] => only.clone(),
         parts => quote!((#(#parts),*)),
@@ -120,9 +120,9 @@ fn part_of_key(part: &Expr, arguments: &[Argument<'_>]) -> TokenStream {
 }
 
 /// A literal is read here; other expressions are `Duration`s.
-fn duration(value: Expr) -> Result<TokenStream> {
+fn duration(value: &Expr) -> Result<TokenStream> {
     let wrong = "expected a `Duration` or a text such as \"500ms\", \"30s\", \"5m\", \"1h\" or \"7d\"";
-    match plain(&value) {
+    match plain(value) {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
             let milliseconds = milliseconds(&text.value()).ok_or_else(|| Error::new_spanned(text, wrong))?;
             if milliseconds == 0 {

@@ -7,19 +7,19 @@ use syn::{Error, FnArg, Result, Signature, Token, Type};
 use super::{hidden, named, owned};
 
 /// How a function takes `self`.
-pub(super) enum Receiver {
+pub(super) enum Receiver<'a> {
     /// Not at all, or in an `Arc`, which the load takes with it.
     Owned,
     /// Borrowed: the load gets a clone of what it refers to.
-    Borrowed { myself: Token![self], elem: Type },
+    Borrowed { myself: Token![self], elem: &'a Type },
 }
 
 /// The receiver of `signature`.
-pub(super) fn receiver(signature: &Signature) -> Result<Receiver> {
+pub(super) fn receiver(signature: &Signature) -> Result<Receiver<'_>> {
     let Some(FnArg::Receiver(receiver)) = signature.inputs.first() else { return Ok(Receiver::Owned) };
     match &*receiver.ty {
         Type::Reference(reference) if reference.mutability.is_none() => {
-            Ok(Receiver::Borrowed { myself: receiver.self_token, elem: (*reference.elem).clone() })
+            Ok(Receiver::Borrowed { myself: receiver.self_token, elem: &reference.elem })
         }
         Type::Reference(_) => {
             let message = "the load may outlive its caller and cannot borrow `self` mutably: take `&self`";
@@ -33,7 +33,7 @@ pub(super) fn receiver(signature: &Signature) -> Result<Receiver> {
     }
 }
 
-impl Receiver {
+impl Receiver<'_> {
     /// The body in which `self` is what is lent to the load, and how the load comes by it.
     pub(super) fn in_body(&self, body: TokenStream) -> Result<(TokenStream, Option<(TokenStream, TokenStream)>)> {
         let Self::Borrowed { myself, elem } = self else { return Ok((body, None)) };
