@@ -17,7 +17,8 @@ pub(super) struct Options {
     /// A `Duration`.
     ttl: Option<TokenStream>,
     tags: Option<Expr>,
-    options: Option<Expr>,
+    /// The `CallOptions`.
+    of_call: Option<Expr>,
 }
 
 /// `name = value`.
@@ -49,16 +50,16 @@ impl Options {
             }
             Ok(())
         }));
-        let [cache, key, ttl, tags, options] = given;
+        let [cache, key, ttl, tags, of_call] = given;
         let others = [(ttl.is_some(), "ttl"), (tags.is_some(), "tags")];
-        let alone = all(others.into_iter().filter(|(given, _)| *given && options.is_some()).map(|(_, name)| {
-            Err::<(), _>(Error::new_spanned(&options, format!("`options` say that themselves: leave `{name}` out")))
+        let alone = all(others.into_iter().filter(|(given, _)| *given && of_call.is_some()).map(|(_, name)| {
+            Err::<(), _>(Error::new_spanned(&of_call, format!("`options` say that themselves: leave `{name}` out")))
         }));
         let ttl = ttl.as_ref().map(duration).transpose();
         let missing = "`cache` is missing: `#[cached(cache = …)]` with an expression that gives a `&Cache<K, V>`";
         let cache = cache.ok_or_else(|| Error::new(Span::call_site(), missing));
         let (((_, cache), ttl), _) = both(both(both(known, cache), ttl), alone)?;
-        Ok(Self { cache, key, ttl, tags, options })
+        Ok(Self { cache, key, ttl, tags, of_call })
     }
 
     /// The key, borrowed.
@@ -75,7 +76,7 @@ impl Options {
 
     /// The `CallOptions`.
     pub(super) fn of_call(&self) -> TokenStream {
-        self.options.as_ref().map_or_else(
+        self.of_call.as_ref().map_or_else(
             || quote!(<::multi_tier_cache::CallOptions as ::core::default::Default>::default()),
             ToTokens::to_token_stream,
         )
