@@ -142,9 +142,9 @@ async fn part(orders: &Cache<(String, u64), String>, source: Source, order: Orde
 }
 
 #[cached(cache = &cached, key = &Order { tenant: "tea".to_owned(), id })]
-async fn whole<S: AsRef<Source>>(cached: Cache<Order, String>, (source, id): (S, u64)) -> Answer
+async fn whole<S>(cached: Cache<Order, String>, (source, id): (S, u64)) -> Answer
 where
-    S: Send + Sync + 'static,
+    S: AsRef<Source> + Send + Sync + 'static,
 {
     source.as_ref().read(id).await
 }
@@ -273,8 +273,8 @@ async fn failing(pages: &Cache<u64, String>, id: u64) -> Answer {
 
 #[cached(cache = pages, key = id)]
 async fn refusing(pages: &Cache<u64, String>, source: Source, id: u64) -> CacheResult<Option<Arc<String>>> {
-    Err::<(), _>(Gone).map_err(refused)?;
-    source.read(id).await.map(Some).map_err(refused)
+    source.read(id).await.map_err(refused)?;
+    Err(refused(Gone))
 }
 
 #[tokio::test]
@@ -366,7 +366,7 @@ mod hygiene {
         ($name:ident, $cache:ident, $id:ident: $type:ty, $key:expr, $ttl:literal) => {
             /// Documented.
             #[::multi_tier_cache::cached(cache = $cache, key = $key, ttl = $ttl)]
-            #[must_use]
+            #[must_use = "it is a sum"]
             pub(super) async fn $name(
                 $cache: &::multi_tier_cache::Cache<u64, u64>,
                 $id: $type,

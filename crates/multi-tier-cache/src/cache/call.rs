@@ -18,6 +18,7 @@ use crate::policy::Verdict;
 
 /// The first step, which borrows its arguments for its own time only.
 #[inline]
+#[expect(clippy::needless_pass_by_value, reason = "a key here is a reference, or a tuple of them")]
 pub fn begin<K, V>(cache: &Cache<K, V>, key: impl Arguments<K>, options: CallOptions) -> Begun<K, V>
 where
     V: Send + Sync + 'static,
