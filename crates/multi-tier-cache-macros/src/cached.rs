@@ -11,7 +11,7 @@ use syn::{
     Error, Expr, GenericArgument, ItemFn, PathArguments, Result, ReturnType, Signature, Stmt, Type, parse_quote,
 };
 
-use self::arguments::{Argument, arguments};
+use self::arguments::{Argument, arguments, settle};
 use self::options::Options;
 use self::receiver::{Receiver, receiver};
 use crate::errors::both;
@@ -36,6 +36,7 @@ pub(crate) fn expand(options: TokenStream, item: &TokenStream) -> TokenStream {
             (quote!(::core::unreachable!()), error.into_compile_error())
         }
     };
+    settle(&mut function.sig);
     function.block.stmts = vec![Stmt::Expr(Expr::Verbatim(body), None)];
     quote!(#errors #function)
 }

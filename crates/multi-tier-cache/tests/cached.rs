@@ -106,7 +106,8 @@ impl Shop {
     }
 
     #[cached(cache = &self.owners)]
-    async fn owner_too(self: &Arc<Self>, name: &str) -> Answer {
+    async fn owner_too(self: &Arc<Self>, mut name: &str) -> Answer {
+        name = name.trim();
         self.source.read(name).await
     }
 }

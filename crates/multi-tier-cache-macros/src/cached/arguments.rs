@@ -94,6 +94,18 @@ impl<'a> Argument<'a> {
     }
 }
 
+/// Takes `mut` from what is borrowed: the load has it under a name of its own, and only there is it changed.
+pub(super) fn settle(signature: &mut Signature) {
+    for input in &mut signature.inputs {
+        if let FnArg::Typed(PatType { pat, ty, .. }) = input
+            && let (Pat::Ident(pattern), Some(reference)) = (&mut **pat, reference(ty))
+            && reference.lifetime.as_ref().is_none_or(|lifetime| lifetime.ident != "static")
+        {
+            pattern.mutability = None;
+        }
+    }
+}
+
 /// Whether `name` stands in `tokens`, or in the text of a literal, which may be a format's.
 fn mentions(tokens: TokenStream, name: &Ident) -> bool {
     tokens.into_iter().any(|token| match token {
