@@ -9,6 +9,8 @@ use syn::{
     Variant, parse_quote,
 };
 
+use crate::errors::{all, both};
+
 /// The implementation for `input`, or everything that is wrong with it.
 pub(crate) fn derive(input: DeriveInput) -> Result<TokenStream> {
     let body = match &input.data {
@@ -150,28 +152,4 @@ fn names_another(next: &TokenTree) -> bool {
         TokenTree::Ident(ident) => ident == "as",
         _ => false,
     }
-}
-
-/// Both values, or the errors of both.
-fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
-    match (a, b) {
-        (Ok(a), Ok(b)) => Ok((a, b)),
-        (Err(mut error), Err(other)) => {
-            error.combine(other);
-            Err(error)
-        }
-        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
-    }
-}
-
-/// Every value, or every error.
-fn all<T>(results: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
-    let mut values = Ok(Vec::new());
-    for result in results {
-        values = both(values, result).map(|(mut values, value)| {
-            values.push(value);
-            values
-        });
-    }
-    values
 }

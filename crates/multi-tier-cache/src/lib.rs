@@ -49,7 +49,7 @@
 //! | feature | gives |
 //! |---|---|
 //! | `moka` (default) | `MokaCache`, `with_moka_config` |
-//! | `macros` (default) | `#[derive(CacheKey)]` |
+//! | `macros` (default) | `#[cached]`, `#[derive(CacheKey)]` |
 //! | `redis` (default) | `RedisCache`, `RedisStreams`, TLS by `rediss://`; publisher and subscribers of the invalidation bus |
 //! | `memcached` | `MemcachedCache` |
 //! | `msgpack`, `bincode` | serializers besides JSON; prefer `msgpack`: bincode 1.3 is unmaintained (RUSTSEC-2025-0141) |
@@ -123,6 +123,9 @@ pub use backends::{L1Cache, MokaCache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 pub use backends::{L2Cache, RedisCache};
 pub use builder::CacheSystemBuilder;
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use cache::cached;
 pub use cache::{Cache, CacheBuilder, CacheKey, CacheStats, CallOptions, Fetched, LoadContext, LoadError, Loaded};
 pub use cache_manager::{CacheManager, CacheManagerStats, CacheStrategy, CacheTier, TierConfig, TierHealth, TierStats};
 pub use coordinator::Position;

@@ -78,3 +78,20 @@ fn a_miss_in_every_local_tier_allocates_nothing() {
     let cache = cache();
     assert_eq!(allocations(|| assert!(now(cache.get("absent")).unwrap().is_none())), 0);
 }
+
+/// What the load would take by clone is not cloned either.
+#[cfg(feature = "macros")]
+#[test]
+fn a_hit_of_a_cached_function_allocates_nothing() {
+    use multi_tier_cache::{Cache, CacheResult, CacheSystemBuilder, cached};
+
+    #[cached(cache = names, key = (tenant, id), ttl = "1h", tags = [format!("tenant:{tenant}")])]
+    async fn name(names: &Cache<(String, u64), String>, tenant: &str, id: u64) -> CacheResult<Arc<String>> {
+        Ok(format!("{tenant} {id}"))
+    }
+
+    let l1 = Arc::new(QuickCacheBackend::new(1_000).unwrap());
+    let system = now(CacheSystemBuilder::new().with_l1(l1).with_l2(Arc::new(DashMapCache::new())).build()).unwrap();
+    let names = system.cache("names").unwrap();
+    assert_eq!(allocations(|| assert_eq!(*now(name(&names, "tea", 7)).unwrap(), "tea 7")), 0);
+}

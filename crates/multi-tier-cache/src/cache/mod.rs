@@ -15,6 +15,9 @@
 //! ```
 
 mod builder;
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod call;
 mod core;
 mod fetch;
 pub mod key;
@@ -35,6 +38,50 @@ pub use loaded::{Fetched, LoadContext, LoadError, Loaded};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use multi_tier_cache_macros::CacheKey;
+/// Makes an async function or method read through a [`Cache`].
+///
+/// ```
+/// use multi_tier_cache::{Arc, Cache, CacheSystemBuilder, DashMapCache, LoadError, cached};
+///
+/// # #[derive(Debug)]
+/// # enum DbError { Gone }
+/// # #[derive(Clone)]
+/// # struct Database;
+/// # impl Database {
+/// #     async fn name_of(&self, id: u64) -> Result<String, DbError> {
+/// #         if id == 7 { Ok("Ada".to_owned()) } else { Err(DbError::Gone) }
+/// #     }
+/// # }
+/// #[derive(Clone)]
+/// struct Directory {
+///     database: Database,
+///     names: Cache<u64, String>,
+/// }
+///
+/// impl Directory {
+///     /// Callers get what this declares; the body is the load and evaluates to `Result<String, DbError>`.
+///     #[cached(cache = &self.names, ttl = "30s", tags = [format!("user:{id}")])]
+///     async fn name(&self, id: u64) -> Result<Arc<String>, LoadError<DbError>> {
+///         let name = self.database.name_of(id).await?;
+///         Ok(name.trim().to_owned())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> multi_tier_cache::CacheResult<()> {
+/// let system = CacheSystemBuilder::new().with_l2(Arc::new(DashMapCache::new())).build().await?;
+/// let directory = Directory { database: Database, names: system.cache("names")? };
+/// assert_eq!(*directory.name(7).await.unwrap(), "Ada");
+/// assert!(matches!(directory.name(8).await, Err(LoadError::Load(error)) if matches!(*error, DbError::Gone)));
+///
+/// directory.names.remove_tag("user:7").await?;
+/// assert_eq!(directory.names.get(&7).await?, None);
+/// # Ok(())
+/// # }
+/// ```
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use multi_tier_cache_macros::cached;
 pub use options::CallOptions;
 pub use stats::CacheStats;
 
