@@ -190,13 +190,13 @@ impl<V: Send + Sync + 'static> Core<V> {
     ) {
         let Ok(runtime) = Handle::try_current() else { return };
         if !self.may_load(key, &rules.freshness) {
+        let Some(refreshing) = self.begin_refresh(key) else { return };
+        // Asked only now: a refresh that ended just before has told whether it failed.
             return;
         }
-        let Some(refreshing) = self.begin_refresh(key) else { return };
         self.counters.refreshes.one();
         let rules = Rules { newer_than: old.facts().map(|facts| facts.made), ..rules };
         let mut fetch = Fetch { look: Look::new(self, key, rules), loader: Some(loader) };
-        fetch.look.keep(old.clone());
         runtime.spawn(async move {
             // A failure is counted, throttled, and known to whoever asks once the value may not be answered any more.
             let _ = refreshing.core.read(&mut fetch).await;

@@ -105,6 +105,10 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
     fn asks_for_age(&self) -> bool {
         true
     }
+    fn leads(&mut self) {
+        self.progress.kept.lock().take();
+    }
+
 }
 
 /// Takes what a tier below the first holds, to be copied up.
@@ -138,6 +142,10 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Judge for Fetch<'_, V, 
     fn asks_for_age(&self) -> bool {
         true
     }
+    fn leads(&mut self) {
+        self.look.leads();
+    }
+
 }
 
 impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Load for Fetch<'_, V, E> {

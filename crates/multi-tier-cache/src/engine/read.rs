@@ -107,6 +107,7 @@ impl Engine {
                 },
             };
             // The leader's stamp is older than everything it reads from here on.
+            wanted.leads();
             let key = Arc::clone(lead.watch().key());
             let led = self.lead(&key, &mut wanted).await;
             let answer = self.settle(lead, led).await;
@@ -294,6 +295,14 @@ impl Wanted<'_> {
             Self::Stored => (!entry.is_absent()).then_some(entry),
             Self::Judged(judge) => judge.accept(entry, from),
             Self::Loaded(loader, _) => loader.accept(entry, from),
+        }
+    }
+
+    fn leads(&mut self) {
+        match self {
+            Self::Stored => {}
+            Self::Judged(judge) => judge.leads(),
+            Self::Loaded(loader, _) => loader.leads(),
         }
     }
 
