@@ -141,8 +141,9 @@ impl<V: Send + Sync + 'static> Core<V> {
         if !freshness.has_early_refresh() && !self.clock.has_passed(facts.fresh_until) {
             return Verdict::Fresh;
         }
-        let times =
-            Times { made: facts.made, fresh_until: facts.fresh_until, expires: entry.expires(), cost: facts.cost };
+        // However long its tier keeps it, absence has no window.
+        let expires = if facts.absent { facts.fresh_until.min(entry.expires()) } else { entry.expires() };
+        let times = Times { made: facts.made, fresh_until: facts.fresh_until, expires, cost: facts.cost };
         freshness.judge(&times, self.clock.now(), fastrand::f64())
     }
 
