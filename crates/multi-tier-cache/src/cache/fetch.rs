@@ -75,12 +75,14 @@ impl<V: Send + Sync + 'static> Look<V> {
 impl<V: Send + Sync + 'static> Judge for Look<V> {
     fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
         let (entry, value) = self.core.decoded(entry)?;
+        let made = entry.facts().map_or(Moment::ORIGIN, |facts| facts.made);
         let verdict = match from {
             // Whoever waited for a load has waited for this.
             Source::Loader => Verdict::Fresh,
             Source::Older => Verdict::StaleIfError,
+            // Another caller's rules let it pass.
+            Source::Older if self.core.judge(&entry, &self.rules.freshness) == Verdict::Expired => return None,
             Source::Tier(_) => {
-                let made = entry.facts().map_or(Moment::ORIGIN, |facts| facts.made);
                 let verdict = self.core.judge(&entry, &self.rules.freshness);
                 if self.rules.newer_than.is_some_and(|moment| made <= moment.after(defaults::COPY_TOLERANCE)) {
                     if verdict != Verdict::Expired {
