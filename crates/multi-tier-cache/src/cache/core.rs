@@ -190,9 +190,9 @@ impl<V: Send + Sync + 'static> Core<V> {
         loader: Loader<'static, V, E>,
     ) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if !self.may_load(key, &rules.freshness) {
         let Some(refreshing) = self.begin_refresh(key) else { return };
         // Asked only now: a refresh that ended just before has told whether it failed.
+        if !self.may_load(key, &rules.freshness) {
             return;
         }
         self.counters.refreshes.one();
@@ -221,6 +221,10 @@ impl<V: Send + Sync + 'static> Core<V> {
         let span = Lifespan { ttl: rules.freshness.ttl(), rules: Some(&rules.freshness) };
         let keep = Keep { span, tags: &rules.tags };
         self.engine.read(&key, Wanted::Loaded(fetch, keep)).await.map(drop)
+    }
+
+    pub(super) fn is_refreshing(&self, key: &str) -> bool {
+        self.refreshing.lock().contains(key)
     }
 
     /// The right to refresh `key` in the background, if nobody has it and there are not too many refreshes already.

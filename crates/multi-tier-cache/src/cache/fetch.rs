@@ -77,11 +77,12 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
         let (entry, value) = self.core.decoded(entry)?;
         let made = entry.facts().map_or(Moment::ORIGIN, |facts| facts.made);
         let verdict = match from {
-            // Whoever waited for a load has waited for this.
+            // Whoever waited for a load has waited for this, unless it had begun too early for a caller that refreshes.
+            Source::Loader if self.rules.newer_than.is_some_and(|moment| made < moment) => return None,
             Source::Loader => Verdict::Fresh,
-            Source::Older => Verdict::StaleIfError,
             // Another caller's rules let it pass.
             Source::Older if self.core.judge(&entry, &self.rules.freshness) == Verdict::Expired => return None,
+            Source::Older => Verdict::StaleIfError,
             Source::Tier(_) => {
                 let verdict = self.core.judge(&entry, &self.rules.freshness);
                 if self.rules.newer_than.is_some_and(|moment| made <= moment.after(defaults::COPY_TOLERANCE)) {
@@ -104,13 +105,13 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
         Some(entry)
     }
 
-    fn asks_for_age(&self) -> bool {
-        true
-    }
     fn leads(&mut self) {
         self.progress.kept.lock().take();
     }
 
+    fn asks_for_age(&self) -> bool {
+        true
+    }
 }
 
 /// Takes what a tier below the first holds, to be copied up.
@@ -141,13 +142,13 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Judge for Fetch<'_, V, 
         self.look.accept(entry, from)
     }
 
-    fn asks_for_age(&self) -> bool {
-        true
-    }
     fn leads(&mut self) {
         self.look.leads();
     }
 
+    fn asks_for_age(&self) -> bool {
+        true
+    }
 }
 
 impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Load for Fetch<'_, V, E> {
