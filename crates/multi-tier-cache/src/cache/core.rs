@@ -142,8 +142,9 @@ impl<V: Send + Sync + 'static> Core<V> {
         if !freshness.has_early_refresh() && !self.clock.has_passed(facts.fresh_until) {
             return Verdict::Fresh;
         }
-        let times =
-            Times { made: facts.made, fresh_until: facts.fresh_until, expires: entry.expires(), cost: facts.cost };
+        // However long its tier keeps it, absence has no window.
+        let expires = if facts.absent { facts.fresh_until.min(entry.expires()) } else { entry.expires() };
+        let times = Times { made: facts.made, fresh_until: facts.fresh_until, expires, cost: facts.cost };
         freshness.judge(&times, self.clock.now(), fastrand::f64())
     }
 
@@ -190,14 +191,14 @@ impl<V: Send + Sync + 'static> Core<V> {
         loader: Loader<'static, V, E>,
     ) {
         let Ok(runtime) = Handle::try_current() else { return };
+        let Some(refreshing) = self.begin_refresh(key) else { return };
+        // Asked only now: a refresh that ended just before has told whether it failed.
         if !self.may_load(key, &rules.freshness) {
             return;
         }
-        let Some(refreshing) = self.begin_refresh(key) else { return };
         self.counters.refreshes.one();
         let rules = Rules { newer_than: old.facts().map(|facts| facts.made), ..rules };
         let mut fetch = Fetch { look: Look::new(self, key, rules), loader: Some(loader) };
-        fetch.look.keep(old.clone());
         runtime.spawn(async move {
             // A failure is counted, throttled, and known to whoever asks once the value may not be answered any more.
             let _ = refreshing.core.read(&mut fetch).await;
@@ -221,6 +222,10 @@ impl<V: Send + Sync + 'static> Core<V> {
         let span = Lifespan { ttl: rules.freshness.ttl(), rules: Some(&rules.freshness) };
         let keep = Keep { span, tags: &rules.tags };
         self.engine.read(&key, Wanted::Loaded(fetch, keep)).await.map(drop)
+    }
+
+    pub(super) fn is_refreshing(&self, key: &str) -> bool {
+        self.refreshing.lock().contains(key)
     }
 
     /// The right to refresh `key` in the background, if nobody has it and there are not too many refreshes already.

@@ -91,10 +91,14 @@ impl Engine {
     pub(crate) async fn read(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
         check_key(key)?;
         self.follow_log();
-        if wanted.kind() == Kind::Lookup && self.is_local() {
-            // Nothing to wait for: what was not a hit is absent, or an object that has no bytes.
-            let found = self.local.lookup_first(key).and_then(|entry| wanted.accept(entry, Source::Tier(0)));
-            return self.counted(Ok(found.map(|entry| Hit { entry, source: Source::Tier(0) })), &wanted);
+        if wanted.kind() == Kind::Lookup && self.is_local() && !wanted.promotes() {
+            // Nothing to wait for, and nothing to store.
+            let found = (0..self.tiers.len()).find_map(|position| {
+                let source = Source::Tier(position);
+                let entry = wanted.accept(self.local.lookup_at(position, key)?, source)?;
+                Some(Hit { entry, source })
+            });
+            return self.counted(Ok(found), &wanted);
         }
         loop {
             let mut lead = match self.local.join(key, wanted.kind()) {
@@ -110,6 +114,7 @@ impl Engine {
                 },
             };
             // The leader's stamp is older than everything it reads from here on.
+            wanted.leads();
             let key = Arc::clone(lead.watch().key());
             let led = self.lead(&key, &mut wanted).await;
             let answer = self.settle(lead, led).await;
@@ -306,6 +311,14 @@ impl Wanted<'_> {
             Self::Stored => (!entry.is_absent()).then_some(entry),
             Self::Judged(judge) => judge.accept(entry, from),
             Self::Loaded(loader, _) => loader.accept(entry, from),
+        }
+    }
+
+    fn leads(&mut self) {
+        match self {
+            Self::Stored => {}
+            Self::Judged(judge) => judge.leads(),
+            Self::Loaded(loader, _) => loader.leads(),
         }
     }
 
