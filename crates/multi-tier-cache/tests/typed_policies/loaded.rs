@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use multi_tier_cache::testing::ManualClock;
-use multi_tier_cache::{CacheError, CallOptions, Freshness, LoadContext, LoadError, Loaded};
+use multi_tier_cache::{CacheError, CacheSystem, CallOptions, Freshness, LoadContext, LoadError, Loaded};
 use test_servers::RedisServer;
 
 use crate::source::{Answer, Source, Told};
@@ -186,9 +186,8 @@ async fn ttl_validator_and_previous_value_survive_redis() {
     source.ended(1).await;
     until("at rest", || other.cache_manager().get_stats().in_flight_requests == 0).await;
     assert_eq!(source.told(), [Told { previous: Some("value".into()), validator: Some("v1".into()) }]);
-    writer.remove(&KEY).await.unwrap();
-    load(&writer, value().with_ttl(seconds(5))).await;
-    let third = redis_instance(&server, &time).await;
-    let read = fetch(&texts(&third, rules), &Source::new(Answer::Panics), &CallOptions::default()).await;
+    let named = |system: &CacheSystem| system.cache_builder("others").freshness(rules).build().unwrap();
+    load(&named(&one), value().with_ttl(seconds(5))).await;
+    let read = fetch(&named(&other), &Source::new(Answer::Panics), &CallOptions::default()).await;
     assert_eq!(seen(&read), ("value", false));
 }
