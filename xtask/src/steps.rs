@@ -15,8 +15,21 @@ const LIBRARY: &str = "multi-tier-cache";
 const EXAMPLES: &str = "crates/multi-tier-cache/examples";
 
 /// Each is compiled alone; the empty one stands for none of them.
-const FEATURES: [&str; 10] =
-    ["", "default", "moka", "redis", "memcached", "msgpack", "bincode", "quick_cache", "test-util", "full"];
+const FEATURES: [&str; 13] = [
+    "",
+    "default",
+    "macros",
+    "moka",
+    "redis",
+    "memcached",
+    "msgpack",
+    "postcard",
+    "bincode",
+    "uuid",
+    "quick_cache",
+    "test-util",
+    "full",
+];
 
 /// A run small enough for CI of the example that is a benchmark by default.
 const SMALL_RUN: (&str, &[&str]) = ("database_caching", &["--requests", "20000", "--rows", "30000"]);

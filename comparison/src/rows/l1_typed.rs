@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use ::ours::Cache;
 
 use crate::contenders::{QUICK_CACHE, amalgam, established, ours, raw};
 use crate::rounds::{Bar, Contender, Done, Role, Row, Unit};
@@ -13,6 +14,7 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     let keys: &[String] = Vec::leak(keys(RESIDENT));
     let shared = ours::quick_cache_and(ours::dash_map())?;
     let decoding = ours::quick_cache_and(ours::dash_map())?;
+    let typed: Cache<String, Profile> = ours::quick_cache_and(ours::dash_map())?.cache("profiles")?;
     let old_moka = established::moka_and(established::dash_map())?;
     let old_quick_cache = established::quick_cache_and(established::dash_map())?;
     let memory = amalgam::cache()?;
@@ -21,6 +23,7 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
             let load = || async { Ok(Profile::new(key)) };
             shared.get_or_compute_shared(key, ours::STRATEGY, load).await?;
             decoding.get_or_compute_typed(key, ours::STRATEGY, load).await?;
+            typed.insert(key, Profile::new(key)).await?;
             let load = || async { Ok(Profile::new(key)) };
             old_moka.get_or_compute_typed(key, established::STRATEGY, load).await?;
             old_quick_cache.get_or_compute_typed(key, established::STRATEGY, load).await?;
@@ -37,6 +40,12 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     };
     let contender = Contender::verb("ours, get_or_compute_shared", Role::Ours, narrow, keys, verb);
     contenders.push(contender.bar(Bar::AtMost(1.8, QUICK_CACHE)));
+    let cache = typed.clone();
+    let verb = async move |key: &str| Done(cache.get_or_load(key, || async { Ok(Profile::new("")) }).await);
+    let contender = Contender::verb("ours, Cache::get_or_load", Role::Ours, narrow, keys, verb);
+    contenders.push(contender.bar(Bar::AtMost(1.8, QUICK_CACHE)));
+    let verb = async move |key: &str| typed.get(key).await;
+    contenders.push(Contender::verb("ours, Cache::get", Role::Ours, narrow, keys, verb));
     let manager = Arc::clone(&decoding);
     let verb = async move |key: &str| manager.get_typed::<Profile>(key).await;
     contenders.push(Contender::verb("ours, get_typed", Role::Ours, narrow, keys, verb));

@@ -10,17 +10,18 @@ use crate::backends::QuickCacheBackend;
 use crate::backends::{L1Cache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 use crate::backends::{L2Cache, RedisCache, RedisConfig};
+use crate::cache::key::KeyBuf;
 use crate::cache_manager::{BusChoice, CacheManager, CacheTier, Joining, TierConfig};
 use crate::clock::Clock;
 use crate::defaults;
 use crate::engine::Options;
-use crate::error::CacheResult;
+use crate::error::{CacheError, CacheResult};
 use crate::invalidation::{CoherenceConfig, InvalidationConfig};
 use crate::policy::PromotionCondition;
 #[cfg(feature = "redis")]
 use crate::redis_streams::RedisStreams;
 use crate::serialization::CacheSerializer;
-use crate::stack::FirstTier;
+use crate::stack::{FirstTier, Regions};
 use crate::system::CacheSystem;
 use crate::traits::{CacheBackend, L2CacheBackend, StreamingBackend};
 
@@ -49,6 +50,7 @@ use crate::traits::{CacheBackend, L2CacheBackend, StreamingBackend};
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct CacheSystemBuilder {
     l1: Option<Arc<dyn CacheBackend>>,
+    regions: Vec<(String, Arc<dyn CacheBackend>)>,
     #[cfg(feature = "moka")]
     moka: Option<MokaCacheConfig>,
     l2: Option<Arc<dyn L2CacheBackend>>,
@@ -65,6 +67,8 @@ pub struct CacheSystemBuilder {
     serializer: CacheSerializer,
     clock: Clock,
     max_value_bytes: Option<usize>,
+    compress_above: Option<usize>,
+    max_loads: Option<usize>,
     promote_if: Option<PromotionCondition>,
 }
 
@@ -77,6 +81,13 @@ impl CacheSystemBuilder {
     /// Uses `backend` as L1.
     pub fn with_l1(mut self, backend: Arc<dyn CacheBackend>) -> Self {
         self.l1 = Some(backend);
+        self
+    }
+
+    /// Gives the typed cache of this name an L1 of its own, so that it neither pushes others out nor is pushed out. Both
+    /// must be stores inside this process. The statistics of L1 are those of all its parts.
+    pub fn with_l1_of(mut self, cache: &str, backend: Arc<dyn CacheBackend>) -> Self {
+        self.regions.push((KeyBuf::new(cache, &()).to_string(), backend));
         self
     }
 
@@ -163,6 +174,21 @@ impl CacheSystemBuilder {
         self
     }
 
+    /// How many loads may run at a time: 4,096 unless set, at least one. A call beyond that waits for up to ten seconds,
+    /// then is answered with a stale value if its rules allow one, else with a retryable error. A loader that loads
+    /// through the same system holds its place meanwhile.
+    pub fn with_max_concurrent_loads(mut self, most: usize) -> Self {
+        self.max_loads = Some(most.max(1));
+        self
+    }
+
+    /// Values of typed caches with more bytes than this are compressed in tiers outside this process, if that saves
+    /// enough: 16 KiB unless set, `usize::MAX` for never.
+    pub fn with_compression_above(mut self, bytes: usize) -> Self {
+        self.compress_above = Some(bytes);
+        self
+    }
+
     /// Lets `condition` (of key, value and the level of the tier that was hit) decide which hits are promoted,
     /// instead of the lot. Tiers with promotion switched off still never promote. It is asked at every such hit: keep
     /// it cheap, and do not wait for the cache in it.
@@ -204,7 +230,7 @@ impl CacheSystemBuilder {
         let l1: Option<Arc<dyn CacheBackend>> = self.l1.clone();
         #[cfg(feature = "moka")]
         let l1 = l1.or_else(|| l1_cache.clone().map(|moka| moka as _));
-        if let Some(l1) = l1.map_or_else(|| self.default_l1(), |l1| Ok(Some(l1)))? {
+        if let Some(l1) = self.with_regions(l1.map_or_else(|| self.default_l1(), |l1| Ok(Some(l1)))?)? {
             tiers.push(CacheTier::with_config(Arc::new(FirstTier(l1)), &TierConfig::as_l1()));
         }
         let l2 = self.l2.clone();
@@ -232,6 +258,8 @@ impl CacheSystemBuilder {
         let options = Options {
             clock: self.clock,
             max_value_bytes: self.max_value_bytes.unwrap_or(defaults::MAX_VALUE_BYTES),
+            compress_above: self.compress_above.unwrap_or(defaults::COMPRESS_ABOVE),
+            max_loads: self.max_loads.unwrap_or(defaults::MAX_LOADS),
             promote_if: self.promote_if,
         };
         let mut manager = CacheManager::assemble(tiers, streams, options, &joining)?;
@@ -244,6 +272,16 @@ impl CacheSystemBuilder {
             #[cfg(feature = "redis")]
             l2_cache,
         })
+    }
+
+    fn with_regions(&self, l1: Option<Arc<dyn CacheBackend>>) -> CacheResult<Option<Arc<dyn CacheBackend>>> {
+        match l1 {
+            l1 if self.regions.is_empty() => Ok(l1),
+            Some(l1) => Ok(Some(Arc::new(Regions::new(l1, self.regions.clone())?))),
+            None => Err(CacheError::ConfigError(
+                "with_l1_of needs an L1 for all other keys; give it with with_l1, beside with_tier".into(),
+            )),
+        }
     }
 
     fn default_l1(&self) -> CacheResult<Option<Arc<dyn CacheBackend>>> {

@@ -6,14 +6,28 @@ use std::time::Duration;
 pub const L1_ENTRIES: u64 = 2_000;
 /// Entries of a `DashMap` tier made by [`DashMapCache::new`](crate::backends::DashMapCache::new).
 pub const DASHMAP_ENTRIES: usize = 100_000;
-/// TTL of [`CacheBackend::set`](crate::traits::CacheBackend::set) and of [`CacheStrategy::Default`](crate::CacheStrategy::Default).
+/// TTL of [`CacheBackend::set`](crate::traits::CacheBackend::set), of
+/// [`CacheStrategy::Default`](crate::CacheStrategy::Default) and of [`Freshness::default`](crate::Freshness).
 pub const TTL: Duration = Duration::from_secs(300);
+/// How long a key whose load failed is not loaded again, if it has a value to be answered instead.
+pub const ERROR_THROTTLE: Duration = Duration::from_secs(5);
+/// How long a load that has no other deadline may take.
+pub const LOAD_DEADLINE: Duration = Duration::from_secs(30);
+/// Tiers for which one [`Freshness`](crate::Freshness) can set a TTL.
+pub const MAX_TIERS: usize = 8;
 /// TTL of a promoted copy whose source cannot tell how long it still lives.
 pub const PROMOTED_TTL: Duration = Duration::from_secs(300);
 /// One hit in this many is promoted.
 pub const PROMOTION_FREQUENCY: usize = 10;
 /// Longest value a cache stores, in bytes.
 pub const MAX_VALUE_BYTES: usize = 8 * 1024 * 1024;
+/// Typed values longer than this are compressed on their way into an awaited tier, in bytes …
+pub const COMPRESS_ABOVE: usize = 16 * 1024;
+/// … if that saves at least one byte in this many.
+pub const COMPRESS_SAVING: usize = 8;
+/// The TTL that a store says remains may exceed the one that was written by this much, as whole seconds do; beyond, a
+/// typed value counts as stale.
+pub const REMAINING_TOLERANCE: Duration = Duration::from_secs(1);
 /// Longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 64 * 1024;
 /// Shards of the table of operations in flight.
@@ -144,3 +158,20 @@ pub const TAG_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 pub const TAG_TOKEN_MARGIN: Duration = Duration::from_secs(60 * 60);
 /// Messages of a subscription that wait to be taken; beyond, the subscription ends, and the log tells what was missed.
 pub const MESSAGES_WAITING: usize = 4_096;
+
+/// Keys of one typed cache of which failed loads are remembered; further ones are not throttled.
+pub const THROTTLED_KEYS: usize = 10_000;
+
+/// Refreshes in the background that one typed cache runs at a time; a value that finds no room is refreshed by a later
+/// read.
+pub const REFRESHES: usize = 1_024;
+
+/// A copy of a value that came back from a shared tier may look younger than the value by so much: times are kept there
+/// in milliseconds, and count from when the copy arrived.
+pub const COPY_TOLERANCE: Duration = Duration::from_millis(100);
+
+/// Loads that a system runs at a time.
+pub const MAX_LOADS: usize = 4_096;
+
+/// How long a call waits for another load to end when as many run as may.
+pub const LOAD_QUEUE_WAIT: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Moment;
-use crate::error::CacheResult;
+use crate::error::{CacheError, CacheResult};
 
 /// A decoded value whose type only its users know.
 pub(crate) type Object = Arc<dyn Any + Send + Sync>;
@@ -17,6 +17,24 @@ pub(crate) type Encode = Arc<dyn Fn(&Object) -> CacheResult<Bytes> + Send + Sync
 
 /// A name under which entries are removed together.
 pub(crate) type Tag = Arc<str>;
+
+/// What a typed cache knows of a value beside the value itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Facts {
+    /// When the load began that made it.
+    pub(crate) made: Moment,
+    /// The moment from which on it is stale.
+    pub(crate) fresh_until: Moment,
+    /// How long the load took.
+    pub(crate) cost: Duration,
+    /// The source has no value: a negative entry.
+    pub(crate) absent: bool,
+    /// What the source called this version of the value.
+    pub(crate) validator: Option<Arc<str>>,
+    /// The format and the schema of the bytes.
+    pub(crate) codec: u8,
+    pub(crate) schema: u64,
+}
 
 /// A cached value, the moment it expires, and the moment from which on it is known not to be stale.
 ///
@@ -34,12 +52,14 @@ enum Body {
     Shared(Arc<Shared>),
 }
 
+#[derive(Clone, Default)]
 struct Shared {
     bytes: OnceLock<CacheResult<Bytes>>,
-    /// None for bytes that are shared only to carry tags.
+    /// None for bytes that are shared only to carry tags or facts.
     object: Option<Object>,
     encode: Option<Encode>,
     tags: Arc<[Tag]>,
+    facts: Option<Facts>,
 }
 
 impl Entry {
@@ -51,27 +71,61 @@ impl Entry {
 
     /// An entry that was computed as an object; `encode` makes its bytes when a tier asks for them.
     pub(crate) fn from_object(object: Object, encode: Encode, expires: Moment) -> Self {
-        let shared =
-            Shared { bytes: OnceLock::new(), object: Some(object), encode: Some(encode), tags: Arc::default() };
+        let shared = Shared { object: Some(object), encode: Some(encode), ..Shared::default() };
         Self { body: Body::Shared(Arc::new(shared)), expires, born: Moment::ORIGIN }
+    }
+
+    /// That there is no value.
+    pub(crate) fn absent(facts: Facts) -> Self {
+        Self::from_bytes(Bytes::new(), Moment::NEVER).with_facts(Facts { absent: true, ..facts })
     }
 
     /// This entry with the object its bytes decode to.
     pub(crate) fn with_object(&self, object: Object) -> CacheResult<Self> {
-        let bytes = OnceLock::from(Ok(self.bytes()?));
-        let shared = Shared { bytes, object: Some(object), encode: None, tags: self.shared_tags() };
-        Ok(Self { body: Body::Shared(Arc::new(shared)), ..*self })
+        self.bytes()?;
+        Ok(self.clone().changed(|shared| (shared.object, shared.encode) = (Some(object), None)))
+    }
+
+    /// This entry with what a typed cache knows of it.
+    pub(crate) fn with_facts(self, facts: Facts) -> Self {
+        self.changed(|shared| shared.facts = Some(facts))
+    }
+
+    pub(crate) fn facts(&self) -> Option<&Facts> {
+        match &self.body {
+            Body::Bytes(_) => None,
+            Body::Shared(shared) => shared.facts.as_ref(),
+        }
+    }
+
+    fn changed(self, change: impl FnOnce(&mut Shared)) -> Self {
+        let mut shared = match self.body {
+            Body::Bytes(bytes) => Shared { bytes: OnceLock::from(Ok(bytes)), ..Shared::default() },
+            Body::Shared(shared) => Arc::unwrap_or_clone(shared),
+        };
+        change(&mut shared);
+        Self { body: Body::Shared(Arc::new(shared)), ..self }
     }
 
     /// The value's bytes, encoded at the first call if the entry was computed as an object.
     ///
     /// # Errors
-    /// `SerializationError` if the object cannot be encoded; the same error at every call.
+    /// `SerializationError` if the object cannot be encoded, the same at every call; `NotFound` for a remembered absence.
     pub fn bytes(&self) -> CacheResult<Bytes> {
+        if self.is_absent() { Err(CacheError::NotFound) } else { self.payload() }
+    }
+
+    /// The same, empty for a negative entry.
+    pub(crate) fn payload(&self) -> CacheResult<Bytes> {
         match &self.body {
             Body::Bytes(bytes) => Ok(bytes.clone()),
             Body::Shared(shared) => shared.bytes().clone(),
         }
+    }
+
+    /// Whether it is a negative entry.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.facts().is_some_and(|facts| facts.absent)
     }
 
     /// The decoded value, if the entry has one and it is a `T`.
@@ -107,7 +161,7 @@ impl Entry {
     pub fn into_bytes(self) -> CacheResult<Bytes> {
         match self.body {
             Body::Bytes(bytes) => Ok(bytes),
-            Body::Shared(shared) => shared.bytes().clone(),
+            Body::Shared(_) => self.bytes(),
         }
     }
 
@@ -155,30 +209,9 @@ impl Entry {
         }
     }
 
-    fn shared_tags(&self) -> Arc<[Tag]> {
-        match &self.body {
-            Body::Bytes(_) => Arc::default(),
-            Body::Shared(shared) => Arc::clone(&shared.tags),
-        }
-    }
-
     /// The same value under these names.
     pub(crate) fn tagged(self, tags: &[Tag]) -> Self {
-        if tags.is_empty() {
-            return self;
-        }
-        let shared = match self.body {
-            Body::Bytes(bytes) => {
-                Shared { bytes: OnceLock::from(Ok(bytes)), object: None, encode: None, tags: tags.into() }
-            }
-            Body::Shared(shared) => Shared {
-                bytes: shared.bytes.clone(),
-                object: shared.object.clone(),
-                encode: shared.encode.clone(),
-                tags: tags.into(),
-            },
-        };
-        Self { body: Body::Shared(Arc::new(shared)), ..self }
+        if tags.is_empty() { self } else { self.changed(|shared| shared.tags = tags.into()) }
     }
 
     /// The time left at `now`; `None` for an entry that does not expire.
@@ -192,7 +225,7 @@ impl Shared {
     fn bytes(&self) -> &CacheResult<Bytes> {
         self.bytes.get_or_init(|| match (&self.encode, &self.object) {
             (Some(encode), Some(object)) => encode(object),
-            _ => Err(crate::error::CacheError::InternalError("an entry with neither bytes nor encoder".into())),
+            _ => Err(CacheError::InternalError("an entry with neither bytes nor encoder".into())),
         })
     }
 }

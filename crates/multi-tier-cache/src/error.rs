@@ -2,6 +2,7 @@
 //!
 //! A miss is not an error and an outage is not a miss: reads answer `Ok(None)` only when every tier said so.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 pub type CacheResult<T> = Result<T, CacheError>;
 
 type Cause = Arc<dyn StdError + Send + Sync + 'static>;
+type Payload = Arc<dyn Any + Send + Sync>;
 
 /// Everything a cache operation can fail with.
 ///
@@ -63,6 +65,12 @@ impl CacheError {
         }
     }
 
+    /// What a failure carries, if that is a `T`.
+    pub(crate) fn payload<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let Self::BackendError(failure) = self else { return None };
+        Arc::clone(failure.0.payload.as_ref()?).downcast().ok()
+    }
+
     /// Adds tier and operation to a failure that does not name them yet.
     #[must_use]
     pub(crate) fn at(self, tier: &str, operation: &'static str) -> Self {
@@ -90,6 +98,8 @@ struct Details {
     operation: Option<&'static str>,
     retryable: bool,
     unsupported: bool,
+    /// What a loader's own error type was, for callers that know it.
+    payload: Option<Payload>,
 }
 
 impl Failure {
@@ -103,6 +113,7 @@ impl Failure {
             operation: None,
             retryable: false,
             unsupported: false,
+            payload: None,
         }))
     }
 
@@ -131,6 +142,12 @@ impl Failure {
     #[must_use]
     pub fn retryable(mut self) -> Self {
         self.0.retryable = true;
+        self
+    }
+
+    /// Carries something for those who know its type.
+    pub(crate) fn carrying<T: Any + Send + Sync>(mut self, payload: Arc<T>) -> Self {
+        self.0.payload = Some(payload);
         self
     }
 
@@ -234,6 +251,13 @@ impl From<rmp_serde::encode::Error> for CacheError {
 #[cfg(feature = "msgpack")]
 impl From<rmp_serde::decode::Error> for CacheError {
     fn from(error: rmp_serde::decode::Error) -> Self {
+        Self::SerializationError(Failure::new(error.to_string()).caused_by(error))
+    }
+}
+
+#[cfg(feature = "postcard")]
+impl From<postcard::Error> for CacheError {
+    fn from(error: postcard::Error) -> Self {
         Self::SerializationError(Failure::new(error.to_string()).caused_by(error))
     }
 }

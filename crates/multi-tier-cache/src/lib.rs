@@ -4,17 +4,16 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> multi_tier_cache::CacheResult<()> {
-//! use multi_tier_cache::{Arc, CacheStrategy, CacheSystemBuilder, DashMapCache};
+//! use multi_tier_cache::{Arc, Cache, CacheSystemBuilder, DashMapCache};
 //!
 //! // With Redis as L2: `CacheSystem::new().await?` (feature `redis`, address from `REDIS_URL`).
 //! let system = CacheSystemBuilder::new().with_l2(Arc::new(DashMapCache::new())).build().await?;
-//! let cache = system.cache_manager();
+//! let teams: Cache<u32, Vec<String>> = system.cache("teams")?;
 //!
-//! let load = || async { Ok(vec!["Ada".to_owned(), "Grace".to_owned()]) };
-//! let names: Vec<String> = cache.get_or_compute_typed("names", CacheStrategy::ShortTerm, load).await?;
-//! assert_eq!(names.len(), 2);
-//! cache.invalidate("names").await?;
-//! assert_eq!(cache.get("names").await?, None);
+//! let team = teams.get_or_load(&7, || async { Ok(vec!["Ada".to_owned(), "Grace".to_owned()]) }).await?;
+//! assert_eq!(team.len(), 2);
+//! teams.remove(&7).await?;
+//! assert_eq!(teams.get(&7).await?, None);
 //! # Ok(())
 //! # }
 //! ```
@@ -30,6 +29,12 @@
 //!   moment instead of being waited for.
 //! * **Dropping a future is safe** at any await. A write or removal that has begun is carried out.
 //!
+//! # Typed caches and bytes
+//!
+//! [`Cache`] is one handle per kind of value: keys and values of your types, decoded once, with rules for how old a value
+//! may be ([`Freshness`]) and loaders that keep their own errors. [`CacheManager`] has the verbs on string keys and bytes.
+//! Both work on the same tiers under the same promises.
+//!
 //! # Several instances
 //!
 //! A [`CacheSystem`] whose second tier is Redis joins the invalidation bus ([`invalidation`]): what one instance
@@ -44,9 +49,12 @@
 //! | feature | gives |
 //! |---|---|
 //! | `moka` (default) | `MokaCache`, `with_moka_config` |
+//! | `macros` (default) | `#[cached]`, `#[derive(CacheKey)]` |
 //! | `redis` (default) | `RedisCache`, `RedisStreams`, TLS by `rediss://`; publisher and subscribers of the invalidation bus |
 //! | `memcached` | `MemcachedCache` |
 //! | `msgpack`, `bincode` | serializers besides JSON; prefer `msgpack`: bincode 1.3 is unmaintained (RUSTSEC-2025-0141) |
+//! | `postcard` | `PostcardCodec`, the most compact of the formats for typed values |
+//! | `uuid` | `uuid::Uuid` as a [`CacheKey`] |
 //! | `full` | all of these |
 //! | `test-util` | `testing`: a manual clock, a coordinator in memory, barriers between a cache and its coordinator |
 //!
@@ -59,13 +67,20 @@
 //!
 //! # The public interface
 //!
-//! [`CacheSystem`] and [`CacheSystemBuilder`] put a cache together; [`CacheManager`] has the verbs, [`CallOptions`] their
-//! options; [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`] configure it;
-//! [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`] tell how it fares; [`CacheError`] and [`Failure`] what went wrong; [`traits`] is for authors of backends.
+//! [`CacheSystem`] and [`CacheSystemBuilder`] put a cache together; [`Cache`] and [`CacheManager`] have the verbs, typed
+//! and on bytes, [`CallOptions`] their options; [`Freshness`] and [`EarlyRefresh`] say how old values may be;
+//! [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`] configure the rest;
+//! [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`] tell how it fares;
+//! [`CacheError`] and [`Failure`] what went wrong; [`CacheKey`] names an entry of a typed cache, [`Codec`] is a format of
+//! its values; [`traits`] is for authors of backends.
+
+// The paths that a derive writes hold in this crate, too.
+extern crate self as multi_tier_cache;
 
 pub mod backends;
 mod breaker;
 pub mod builder;
+pub mod cache;
 pub mod cache_manager;
 pub mod clock;
 mod coordinator;
@@ -89,6 +104,13 @@ pub mod testing;
 pub mod traits;
 mod wire;
 
+/// What the targets in `fuzz/` call.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::wire::fuzzing::{envelope, tagged};
+}
+
 pub use std::sync::Arc;
 
 pub use bytes::Bytes;
@@ -101,9 +123,11 @@ pub use backends::{L1Cache, MokaCache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 pub use backends::{L2Cache, RedisCache};
 pub use builder::CacheSystemBuilder;
-pub use cache_manager::{
-    CacheManager, CacheManagerStats, CacheStrategy, CacheTier, CallOptions, TierConfig, TierHealth, TierStats,
-};
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use cache::cached;
+pub use cache::{Cache, CacheBuilder, CacheKey, CacheStats, CallOptions, Fetched, LoadContext, LoadError, Loaded};
+pub use cache_manager::{CacheManager, CacheManagerStats, CacheStrategy, CacheTier, TierConfig, TierHealth, TierStats};
 pub use coordinator::Position;
 pub use error::{CacheError, CacheResult, Failure};
 pub use invalidation::{
@@ -111,13 +135,16 @@ pub use invalidation::{
 };
 #[cfg(feature = "redis")]
 pub use invalidation::{InvalidationPublisher, InvalidationSubscriber, ReliableStreamSubscriber};
+pub use policy::{EarlyRefresh, Freshness};
 #[cfg(feature = "redis")]
 pub use redis_streams::RedisStreams;
 #[cfg(feature = "bincode")]
 pub use serialization::BincodeSerializer;
 #[cfg(feature = "msgpack")]
 pub use serialization::MsgPackSerializer;
-pub use serialization::{CacheSerializer, JsonSerializer};
+#[cfg(feature = "postcard")]
+pub use serialization::PostcardCodec;
+pub use serialization::{CacheSerializer, Codec, JsonSerializer};
 pub use system::CacheSystem;
 pub use traits::{CacheBackend, Capabilities, InProcess, L2CacheBackend, StreamEntry, StreamingBackend};
 

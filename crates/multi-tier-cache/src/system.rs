@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 #[cfg(feature = "moka")]
 use crate::backends::L1Cache;
 #[cfg(feature = "redis")]
 use crate::backends::L2Cache;
 use crate::builder::CacheSystemBuilder;
+use crate::cache::{Cache, CacheBuilder};
 use crate::cache_manager::CacheManager;
 use crate::error::CacheResult;
 
@@ -57,6 +61,23 @@ impl CacheSystem {
         if let Some(redis) = &self.l2_cache {
             redis.close();
         }
+    }
+
+    /// The typed cache of this name: JSON in shared tiers, fresh for five minutes. Every handle of one name is a view of
+    /// the same entries, with statistics of its own; clone a handle to share them.
+    ///
+    /// # Errors
+    /// `ConfigError` for an empty name.
+    pub fn cache<K, V>(&self, name: &str) -> CacheResult<Cache<K, V>>
+    where
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        self.cache_manager.cache(name)
+    }
+
+    /// Sets up the typed cache of this name.
+    pub fn cache_builder<K, V>(&self, name: &str) -> CacheBuilder<K, V> {
+        self.cache_manager.cache_builder(name)
     }
 
     /// The verbs.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::measure;
 use bytes::Bytes;
 use multi_tier_cache::backends::QuickCacheBackend;
-use multi_tier_cache::{CacheManager, CacheStrategy, DashMapCache};
+use multi_tier_cache::{Cache, CacheError, CacheManager, CacheStrategy, CallOptions, DashMapCache};
 
 /// A hit is ready at the first poll.
 fn now<T>(future: impl Future<Output = T>) -> T {
@@ -52,7 +52,46 @@ fn an_l1_hit_allocates_nothing() {
 }
 
 #[test]
+fn a_typed_hit_neither_allocates_nor_decodes() {
+    let l1 = Arc::new(QuickCacheBackend::new(1_000).unwrap());
+    let manager = CacheManager::new_with_backends(l1, Arc::new(DashMapCache::new()), None).unwrap();
+    let users: Cache<u64, String> = manager.cache("users").unwrap();
+    let ada = now(users.get_or_load(&7, || async { Ok("Ada".to_owned()) })).unwrap();
+    let elsewhere = "a loader that has something to carry".to_owned();
+    let found = || {
+        let carried = elsewhere.len();
+        let load = move || async move { unreachable!("it is a hit, {carried}") };
+        assert!(Arc::ptr_eq(&now(users.get_or_load(&7, load)).unwrap(), &ada));
+    };
+    assert_eq!(allocations(found), 0, "get_or_load");
+    assert_eq!(allocations(|| assert!(now(users.get(&7)).unwrap().is_some())), 0, "get");
+    let options = CallOptions::default();
+    let fetched = || {
+        let load = |_| async { unreachable!("it is a hit") };
+        assert!(now(users.fetch::<_, CacheError, _, _>(&7, &options, load)).is_ok());
+    };
+    assert_eq!(allocations(fetched), 0, "fetch");
+}
+
+#[test]
 fn a_miss_in_every_local_tier_allocates_nothing() {
     let cache = cache();
     assert_eq!(allocations(|| assert!(now(cache.get("absent")).unwrap().is_none())), 0);
+}
+
+/// What the load would take by clone is not cloned either.
+#[cfg(feature = "macros")]
+#[test]
+fn a_hit_of_a_cached_function_allocates_nothing() {
+    use multi_tier_cache::{Cache, CacheResult, CacheSystemBuilder, cached};
+
+    #[cached(cache = names, key = (tenant, id), ttl = "1h", tags = [format!("tenant:{tenant}")])]
+    async fn name(names: &Cache<(String, u64), String>, tenant: &str, id: u64) -> CacheResult<Arc<String>> {
+        Ok(format!("{tenant} {id}"))
+    }
+
+    let l1 = Arc::new(QuickCacheBackend::new(1_000).unwrap());
+    let system = now(CacheSystemBuilder::new().with_l1(l1).with_l2(Arc::new(DashMapCache::new())).build()).unwrap();
+    let names = system.cache("names").unwrap();
+    assert_eq!(allocations(|| assert_eq!(*now(name(&names, "tea", 7)).unwrap(), "tea 7")), 0);
 }

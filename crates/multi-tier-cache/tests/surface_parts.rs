@@ -65,6 +65,8 @@ fn errors_of_clients_and_codecs_convert() {
         converts::<rmp_serde::encode::Error>();
         converts::<rmp_serde::decode::Error>();
     }
+    #[cfg(feature = "postcard")]
+    converts::<postcard::Error>();
 }
 
 #[test]

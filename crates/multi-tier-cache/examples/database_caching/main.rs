@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use multi_tier_cache::backends::{DashMapCache, QuickCacheBackend, RedisCache};
-use multi_tier_cache::{CacheBackend, CacheManager, CacheResult, CacheStrategy, L2CacheBackend};
+use multi_tier_cache::{Cache, CacheBackend, CacheManager, CacheResult, Freshness, L2CacheBackend};
 
 use crate::shop::{ProductPage, Shop};
 use crate::zipf::Zipf;
@@ -33,14 +33,14 @@ async fn main() -> Result<()> {
     let direct = measure(&workload, &Source::Database(Arc::clone(&shop))).await?;
     let loads = shop.queries();
 
-    let cache =
-        Arc::new(CacheManager::new_with_backends(Arc::new(QuickCacheBackend::new(L1_ENTRIES)?), l2().await?, None)?);
+    let manager = CacheManager::new_with_backends(Arc::new(QuickCacheBackend::new(L1_ENTRIES)?), l2().await?, None)?;
     // Another run may have filled the same Redis from other rows.
-    let prefix = format!("shop-{:016x}", Rng::new().u64(..));
-    let cached = measure(&workload, &Source::Cache(Arc::clone(&cache), Arc::clone(&shop), prefix.clone())).await?;
+    let name = format!("shop-{:016x}", Rng::new().u64(..));
+    let pages = manager.cache_builder(&name).freshness(Freshness::new(Duration::from_secs(3_600))).build()?;
+    let cached = measure(&workload, &Source::Cache(pages.clone(), Arc::clone(&shop))).await?;
 
-    print_table(&direct, loads, &cached, shop.queries() - loads, &cache);
-    if let Err(error) = cache.invalidate_pattern(&format!("{prefix}:*")).await {
+    print_table(&direct, loads, &cached, shop.queries() - loads, &manager);
+    if let Err(error) = pages.clear().await {
         println!("what was cached stays until its time is over: {error}");
     }
     let differing = direct.differing + cached.differing;
@@ -109,16 +109,16 @@ fn at<T>(items: &[T], index: u32) -> Option<&T> {
 #[derive(Clone)]
 enum Source {
     Database(Arc<Shop>),
-    Cache(Arc<CacheManager>, Arc<Shop>, String),
+    Cache(Cache<u32, ProductPage>, Arc<Shop>),
 }
 
 impl Source {
-    async fn page(&self, product: u32) -> CacheResult<ProductPage> {
+    async fn page(&self, product: u32) -> CacheResult<Arc<ProductPage>> {
         match self {
-            Self::Database(shop) => shop.page(product).await,
-            Self::Cache(cache, shop, prefix) => {
-                let key = format!("{prefix}:{product}");
-                cache.get_or_compute_typed(&key, CacheStrategy::MediumTerm, || shop.page(product)).await
+            Self::Database(shop) => shop.page(product).await.map(Arc::new),
+            Self::Cache(pages, shop) => {
+                let shop = Arc::clone(shop);
+                pages.get_or_load(&product, move || async move { shop.page(product).await }).await
             }
         }
     }

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::options::CallOptions;
 use super::{CacheManager, unaccepted};
+use crate::cache::CallOptions;
 use crate::coordinator::Position;
-use crate::engine::{BytesLoad, Keep, Load, Put, SharedLoad, TypedLoad, Wanted};
+use crate::engine::{BytesLoad, Keep, Load, SharedLoad, TypedLoad, Wanted};
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::invalidation::CoherenceStats;
@@ -105,8 +105,8 @@ impl CacheManager {
     /// # Errors
     /// As [`update_cache`](Self::update_cache); `ConfigError` for tags on a stack that has no way to revoke them.
     pub async fn put(&self, key: &str, value: Bytes, options: &CallOptions) -> CacheResult<Option<Position>> {
-        let put = Put { ttl: options.strategy.to_duration(), tags: &options.tags, announced: true };
-        self.engine.put(key, value, put).await
+        options.check_untyped()?;
+        self.put_value(key, value, options.ttl_or_default(), &options.tags, true).await
     }
 
     /// [`invalidate`](Self::invalidate), answering its place in the log; `None` without a bus.
@@ -162,6 +162,7 @@ impl CacheManager {
 
     /// Whether any cache may answer a call with these options.
     async fn may_be_cached(&self, options: &CallOptions) -> CacheResult<bool> {
+        options.check_untyped()?;
         self.engine.check_tags(&options.tags)?;
         self.is_reached(options).await
     }
@@ -170,7 +171,7 @@ impl CacheManager {
         if !cached {
             return self.engine.load_alone(load).await;
         }
-        let keep = Keep { ttl: options.strategy.to_duration(), tags: &options.tags };
+        let keep = Keep { span: options.ttl_or_default().into(), tags: &options.tags };
         let hit = self.engine.read(key, Wanted::Loaded(load, keep)).await?;
         hit.map(|hit| hit.entry).ok_or_else(unaccepted)
     }

@@ -2,7 +2,6 @@
 
 mod assembly;
 mod fleet;
-mod options;
 
 use std::fmt;
 use std::future::Future;
@@ -16,6 +15,9 @@ use serde::de::DeserializeOwned;
 
 #[cfg(all(feature = "moka", feature = "redis"))]
 use crate::backends::{L1Cache, L2Cache};
+use crate::cache::{Cache, CacheBuilder, CallOptions};
+use crate::clock::Moment;
+use crate::coordinator::{Position, Tag};
 use crate::defaults;
 use crate::engine::{Engine, Options, Put, Wanted};
 use crate::entry::Entry;
@@ -30,7 +32,6 @@ use crate::stack::FirstTier;
 use crate::traits::{CacheBackend, L2CacheBackend, StreamEntry, StreamingBackend};
 
 pub(crate) use assembly::{BusChoice, Joining};
-pub use options::CallOptions;
 
 pub use crate::engine::CacheManagerStats;
 pub use crate::policy::CacheStrategy;
@@ -178,8 +179,8 @@ impl CacheManager {
     /// The last tier's error if none took the value. `ConfigError` if the value is over the limit (8 MiB unless
     /// [configured](crate::CacheSystemBuilder::with_max_value_bytes)) or the key is too long; nothing is stored then.
     pub async fn set_with_strategy(&self, key: &str, value: Bytes, strategy: CacheStrategy) -> CacheResult<()> {
-        let put = Put { ttl: strategy.to_duration(), tags: &[], announced: self.engine.announces_writes() };
-        self.engine.put(key, value, put).await.map(drop)
+        let announced = self.engine.announces_writes();
+        self.put_value(key, value, strategy.to_duration(), &[], announced).await.map(drop)
     }
 
     /// The bytes of `key`, computed by `compute` if no tier has them: once, however many callers ask at once.
@@ -277,8 +278,7 @@ impl CacheManager {
     /// # Errors
     /// As [`set_with_strategy`](Self::set_with_strategy).
     pub async fn update_cache(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> CacheResult<()> {
-        let put = Put { ttl: ttl.unwrap_or(defaults::TTL), tags: &[], announced: true };
-        self.engine.put(key, value, put).await.map(drop)
+        self.put_value(key, value, ttl.unwrap_or(defaults::TTL), &[], true).await.map(drop)
     }
 
     /// Replaces `key` in every tier, and for other instances as [`update_cache`](Self::update_cache) does.
@@ -286,8 +286,7 @@ impl CacheManager {
     /// # Errors
     /// As [`set_with_strategy`](Self::set_with_strategy).
     pub async fn set_with_broadcast(&self, key: &str, value: Bytes, strategy: CacheStrategy) -> CacheResult<()> {
-        let put = Put { ttl: strategy.to_duration(), tags: &[], announced: true };
-        self.engine.put(key, value, put).await.map(drop)
+        self.put_value(key, value, strategy.to_duration(), &[], true).await.map(drop)
     }
 
     /// Requests, hits and misses so far. Lock-free; the parts of one snapshot may be a few requests apart.
@@ -390,6 +389,34 @@ impl CacheManager {
                 "no streaming backend is configured; use Redis as L2 or CacheSystemBuilder::with_streams".into(),
             )
         })
+    }
+
+    /// The typed cache of this name, with JSON as its format and a TTL of five minutes.
+    ///
+    /// # Errors
+    /// `ConfigError` for an empty name.
+    pub fn cache<K, V>(&self, name: &str) -> CacheResult<Cache<K, V>>
+    where
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        self.cache_builder(name).build()
+    }
+
+    /// Sets up the typed cache of this name.
+    pub fn cache_builder<K, V>(&self, name: &str) -> CacheBuilder<K, V> {
+        CacheBuilder::new(Arc::clone(&self.engine), name)
+    }
+
+    async fn put_value(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+        tags: &[Tag],
+        announced: bool,
+    ) -> CacheResult<Option<Position>> {
+        let entry = Entry::from_bytes(value, Moment::NEVER);
+        self.engine.put(key, entry, Put { span: ttl.into(), tags, announced }).await
     }
 
     async fn read_below(&self, key: &str) -> CacheResult<Option<Entry>> {

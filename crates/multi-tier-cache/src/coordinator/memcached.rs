@@ -26,7 +26,6 @@ use crate::backends::memcached::link::NAME;
 use crate::defaults;
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::traits::CacheBackend;
-use crate::wire::tagged;
 
 /// Where a log that is not kept stands.
 const NOWHERE: Position = Position { epoch: 0, seq: 0, nonce: 0 };
@@ -76,7 +75,7 @@ impl MemcachedCoordinator {
         if !fill.tags.is_empty() {
             return Err(unsupported("tags"));
         }
-        let (key, value) = (ServerKey::of(fill.key), tagged::plain(fill.value));
+        let (key, value) = (ServerKey::of(fill.key), fill.value);
         let ttl = ServerTtl::of(fill.ttl);
         let store = || ttl.map_or_else(|| key.delete().into(), |ttl| key.set(&value, ttl).into());
         let done = self.under_lease("set", &key, fill.grant.token, store).await?;
@@ -239,7 +238,7 @@ impl Coordinator for MemcachedCoordinator {
     }
 
     fn replace<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>> {
-        self.0.set_with_ttl(key, tagged::plain(value), ttl)
+        self.0.set_with_ttl(key, value, ttl)
     }
 
     fn revoke<'a>(&'a self, revocation: Revocation<'a>) -> BoxFuture<'a, CacheResult<Revoked>> {

@@ -26,7 +26,6 @@ use crate::error::CacheResult;
 use crate::protection::Protection;
 use crate::sync::Mutex;
 use crate::traits::{CacheBackend, Capabilities, L2CacheBackend, ValueAndTtl};
-use crate::wire::tagged;
 
 /// What a coordinator holds. Cloneable: a clone is what an asynchronous replica had when it was cut off.
 #[derive(Debug, Clone)]
@@ -122,8 +121,7 @@ impl State {
         let untouched = fill.tags.iter().all(current) || !Protection::TagCheck.is_on();
         let admitted = unfenced && untouched && !fill.ttl.is_zero();
         if admitted {
-            let value = tagged::with_tags(fence.epoch, seq, fill.tags, fill.value.clone());
-            self.store(fill.key, value, fill.ttl, now);
+            self.store(fill.key, fill.value.clone(), fill.ttl, now);
         }
         admitted
     }
@@ -146,7 +144,7 @@ impl State {
 
     pub(crate) fn replace(&mut self, key: &str, value: Bytes, ttl: Duration, now: Moment) {
         self.leases.remove(key);
-        self.store(key, tagged::plain(value), ttl, now);
+        self.store(key, value, ttl, now);
     }
 
     /// Carries out a change and answers the message to publish.

@@ -26,7 +26,6 @@ use crate::backends::redis::connection::Supervisor;
 use crate::backends::redis::stored::{milliseconds, remaining};
 use crate::defaults;
 use crate::error::CacheResult;
-use crate::wire::tagged;
 
 const NAME: &str = "Redis";
 
@@ -88,9 +87,8 @@ impl RedisCoordinator {
     async fn fill_under_lease(&self, fill: Fill<'_>) -> CacheResult<bool> {
         let KeyNames { value, lease, .. } = self.names.key(fill.key)?;
         let Grant { token, fence, seq, .. } = fill.grant;
-        let stored = tagged::with_tags(fence.epoch, seq, fill.tags, fill.value);
         let mut call = self.call(&script::FILL);
-        call.text(token).hex(fence.epoch).text(seq).bytes(&stored);
+        call.text(token).hex(fence.epoch).text(seq).bytes(&fill.value);
         call.text(milliseconds(fill.ttl).unwrap_or(0)).text(token_ttl(fill.ttl));
         call.key(value).key(lease).keys(self.tags(fill.tags));
         call.run(&self.server).await
@@ -108,9 +106,8 @@ impl RedisCoordinator {
 
     async fn store(&self, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
         let names = self.names.key(key)?;
-        let stored = tagged::plain(value);
         let mut call = Call::of(&script::REPLACE);
-        call.key(names.value).key(names.lease).bytes(&stored).text(milliseconds(ttl).unwrap_or(0));
+        call.key(names.value).key(names.lease).bytes(&value).text(milliseconds(ttl).unwrap_or(0));
         call.run(&self.server).await
     }
 

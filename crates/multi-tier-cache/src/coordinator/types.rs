@@ -72,8 +72,8 @@ pub(crate) struct Grant {
     pub(crate) open_below: bool,
 }
 
-/// What a load made. A tagged value is stored behind a head ([`crate::wire`]) that names its tags and the sequence
-/// number at which it was known to be unrevoked.
+/// What a load made, as it is to be stored: a tagged value behind a head ([`crate::wire`]) that names its tags and the
+/// place of the log that its lease was granted at.
 #[derive(Debug, Clone)]
 pub(crate) struct Fill<'a> {
     pub(crate) key: &'a str,

@@ -30,6 +30,17 @@ where
     runtime: Option<Handle>,
 }
 
+impl<F> Finish<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    /// Ends the work where it is.
+    pub(crate) fn abandon(mut self) {
+        self.work = None;
+    }
+}
+
 impl<F> Future for Finish<F>
 where
     F: Future + Send + 'static,

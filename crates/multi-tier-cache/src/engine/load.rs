@@ -4,24 +4,72 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Source;
 use crate::clock::Moment;
 use crate::entry::{Encode, Entry, Object};
 use crate::error::{CacheError, CacheResult};
 use crate::serialization::CacheSerializer;
 
-/// A caller's loader. Polled by its own caller only, at most once.
-pub(crate) trait Load: Send {
+/// How a caller judges what is stored.
+pub(crate) trait Judge: Send {
     /// Takes an entry if the caller can use it, possibly with its decoded form added; `None` makes it a miss.
-    fn accept(&mut self, entry: Entry) -> Option<Entry>;
+    fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry>;
 
+    /// A flight is led from here on: what was seen before may have been revoked meanwhile.
+    fn leads(&mut self) {}
+
+    /// Whether what it accepts is copied up, whatever the lot says.
+    fn promotes(&self) -> bool {
+        false
+    }
+
+    /// Whether it must know how old an entry is.
+    fn asks_for_age(&self) -> bool {
+        false
+    }
+}
+
+/// A caller's loader. Polled by its own caller only, at most once.
+pub(crate) trait Load: Judge {
     /// Computes the value. Its entry never expires; the engine gives each tier's copy its deadline.
-    fn load(&mut self) -> BoxFuture<'_, CacheResult<Entry>>;
+    fn load(&mut self) -> BoxFuture<'_, CacheResult<Made>>;
+
+    /// What stands in for a load that may not begin.
+    fn instead(&mut self, error: CacheError) -> CacheResult<Made> {
+        Err(error)
+    }
+}
+
+/// What a loader made.
+pub(crate) struct Made {
+    pub(crate) entry: Entry,
+    pub(crate) stay: Stay,
+}
+
+/// For how long what was made is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Stay {
+    /// As the caller asked before the load.
+    AsAsked,
+    /// For so long; the entry has its tags.
+    For(Duration),
+    /// Not at all.
+    Not,
+    /// It was not made but kept by the caller: an older value in place of a load that failed.
+    Older,
+}
+
+impl Made {
+    fn as_asked(entry: Entry) -> Self {
+        Self { entry, stay: Stay::AsAsked }
+    }
 }
 
 /// The loader is asked a second time: cannot happen while a leader leads once.
@@ -38,19 +86,21 @@ impl<F> BytesLoad<F> {
     }
 }
 
+impl<F: Send> Judge for BytesLoad<F> {
+    fn accept(&mut self, entry: Entry, _: Source) -> Option<Entry> {
+        entry.bytes().is_ok().then_some(entry)
+    }
+}
+
 impl<F, Fut> Load for BytesLoad<F>
 where
     F: FnOnce() -> Fut + Send,
     Fut: Future<Output = CacheResult<Bytes>> + Send,
 {
-    fn accept(&mut self, entry: Entry) -> Option<Entry> {
-        entry.bytes().is_ok().then_some(entry)
-    }
-
-    fn load(&mut self) -> BoxFuture<'_, CacheResult<Entry>> {
+    fn load(&mut self) -> BoxFuture<'_, CacheResult<Made>> {
         Box::pin(async {
             let compute = self.0.take().ok_or_else(spent)?;
-            Ok(Entry::from_bytes(compute().await?, Moment::NEVER))
+            Ok(Made::as_asked(Entry::from_bytes(compute().await?, Moment::NEVER)))
         })
     }
 }
@@ -68,24 +118,26 @@ impl<T, F> TypedLoad<T, F> {
     }
 }
 
+impl<T: DeserializeOwned + Send, F: Send> Judge for TypedLoad<T, F> {
+    fn accept(&mut self, entry: Entry, _: Source) -> Option<Entry> {
+        self.value = Some(self.serializer.deserialize(&entry.bytes().ok()?).ok()?);
+        Some(entry)
+    }
+}
+
 impl<T, F, Fut> Load for TypedLoad<T, F>
 where
     T: Serialize + DeserializeOwned + Send,
     F: FnOnce() -> Fut + Send,
     Fut: Future<Output = CacheResult<T>> + Send,
 {
-    fn accept(&mut self, entry: Entry) -> Option<Entry> {
-        self.value = Some(self.serializer.deserialize(&entry.bytes().ok()?).ok()?);
-        Some(entry)
-    }
-
-    fn load(&mut self) -> BoxFuture<'_, CacheResult<Entry>> {
+    fn load(&mut self) -> BoxFuture<'_, CacheResult<Made>> {
         Box::pin(async {
             let compute = self.compute.take().ok_or_else(spent)?;
             let value = compute().await?;
             let bytes = self.serializer.serialize(&value)?;
             self.value = Some(value);
-            Ok(Entry::from_bytes(bytes, Moment::NEVER))
+            Ok(Made::as_asked(Entry::from_bytes(bytes, Moment::NEVER)))
         })
     }
 }
@@ -103,13 +155,8 @@ impl<T, F> SharedLoad<T, F> {
     }
 }
 
-impl<T, F, Fut> Load for SharedLoad<T, F>
-where
-    T: Serialize + DeserializeOwned + Send + Sync + 'static,
-    F: FnOnce() -> Fut + Send,
-    Fut: Future<Output = CacheResult<T>> + Send,
-{
-    fn accept(&mut self, entry: Entry) -> Option<Entry> {
+impl<T: DeserializeOwned + Send + Sync + 'static, F: Send> Judge for SharedLoad<T, F> {
+    fn accept(&mut self, entry: Entry, _: Source) -> Option<Entry> {
         if let Some(value) = entry.object_as::<T>() {
             self.value = Some(value);
             return Some(entry);
@@ -118,13 +165,21 @@ where
         self.value = Some(Arc::clone(&value));
         entry.with_object(value).ok()
     }
+}
 
-    fn load(&mut self) -> BoxFuture<'_, CacheResult<Entry>> {
+impl<T, F, Fut> Load for SharedLoad<T, F>
+where
+    T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    F: FnOnce() -> Fut + Send,
+    Fut: Future<Output = CacheResult<T>> + Send,
+{
+    fn load(&mut self) -> BoxFuture<'_, CacheResult<Made>> {
         Box::pin(async {
             let compute = self.compute.take().ok_or_else(spent)?;
             let value = Arc::new(compute().await?);
             self.value = Some(Arc::clone(&value));
-            Ok(Entry::from_object(value, encoder::<T>(self.serializer.clone()), Moment::NEVER))
+            let entry = Entry::from_object(value, encoder::<T>(self.serializer.clone()), Moment::NEVER);
+            Ok(Made::as_asked(entry))
         })
     }
 }

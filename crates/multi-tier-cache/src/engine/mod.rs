@@ -19,18 +19,24 @@
 mod below;
 mod finish;
 mod follow;
+mod form;
 mod invalidate;
 mod load;
 mod read;
 mod shared;
 mod stats;
+mod timer;
 mod write;
 
 use std::sync::{Arc, Weak};
 
-pub(crate) use load::{BytesLoad, Load, SharedLoad, TypedLoad};
-pub(crate) use read::{Keep, Wanted};
+use tokio::sync::Semaphore;
+
+pub(crate) use finish::{Finish, finish};
+pub(crate) use load::{BytesLoad, Judge, Load, Made, SharedLoad, Stay, TypedLoad};
+pub(crate) use read::{Keep, Wanted, panicked};
 pub use stats::CacheManagerStats;
+pub(crate) use timer::within;
 pub(crate) use write::Put;
 
 use crate::clock::Clock;
@@ -54,6 +60,8 @@ pub(crate) struct Engine {
     shared: Option<Arc<Shared>>,
     below: Below,
     stats: Stats,
+    /// A permit per load that may run.
+    loads: Semaphore,
     options: Options,
     itself: Weak<Self>,
 }
@@ -80,7 +88,11 @@ pub(crate) struct Announce {
 pub(crate) struct Options {
     pub(crate) clock: Clock,
     pub(crate) max_value_bytes: usize,
+    /// Larger payloads of typed values are compressed in awaited tiers.
+    pub(crate) compress_above: usize,
     pub(crate) promote_if: Option<PromotionCondition>,
+    /// Loads that may run at a time.
+    pub(crate) max_loads: usize,
 }
 
 /// A value and where it came from.
@@ -95,6 +107,8 @@ pub(crate) enum Source {
     /// The tier at this position, from 0.
     Tier(usize),
     Loader,
+    /// A load failed, and its caller had kept an older value.
+    Older,
 }
 
 /// What a read ends with, and what a flight gives its followers.
@@ -102,7 +116,13 @@ pub(crate) type Answer = CacheResult<Option<Hit>>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), max_value_bytes: defaults::MAX_VALUE_BYTES, promote_if: None }
+        Self {
+            clock: Clock::system(),
+            max_value_bytes: defaults::MAX_VALUE_BYTES,
+            compress_above: defaults::COMPRESS_ABOVE,
+            promote_if: None,
+            max_loads: defaults::MAX_LOADS,
+        }
     }
 }
 
@@ -128,7 +148,8 @@ impl Engine {
         let stats = Stats::new(tiers.len());
         Ok(Arc::new_cyclic(|itself: &Weak<Self>| {
             let shared = coordination.and_then(|coordination| coordinate(&tiers, coordination, itself, &options.clock));
-            Self { tiers, local, shared, below: Below::default(), stats, options, itself: Weak::clone(itself) }
+            let (below, loads) = (Below::default(), Semaphore::new(options.max_loads.min(Semaphore::MAX_PERMITS)));
+            Self { tiers, local, shared, below, stats, loads, options, itself: Weak::clone(itself) }
         }))
     }
 
@@ -141,6 +162,10 @@ impl Engine {
             TierStats::new(tier.level, tier.backend.name().to_owned(), self.stats.hits_of(position))
         };
         self.tiers.iter().enumerate().map(stats).collect()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.options.clock
     }
 
     pub(crate) fn tiers(&self) -> &[Tier] {

@@ -4,27 +4,29 @@ use std::any::Any;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
+use tokio::sync::SemaphorePermit;
 
-use super::shared::{Lease, LeaseAsk, Leased};
+use super::load::{Judge, Load, Made, Stay};
+use super::shared::{Lease, Leased, Refresh, Shared};
+use super::timer::within;
 use super::write::Led;
-use super::{Answer, Engine, Hit, Load, Source, check_key};
-use crate::clock::Moment;
+use super::{Answer, Engine, Hit, Source, check_key};
 use crate::coordinator::Tag;
+use crate::defaults;
 use crate::entry::Entry;
-use crate::error::{CacheError, CacheResult};
+use crate::error::{CacheError, CacheResult, Failure};
 use crate::local::{Join, Kind, Origin, Turn};
-use crate::protection::Protection;
+use crate::policy::Lifespan;
 use crate::stack::{Ask, Store, Tier};
-use crate::wire::tagged::{Stored, decode};
 
 /// What a reader wants, and so which flight it takes part in.
 pub(crate) enum Wanted<'a> {
     /// What is stored. Never waits for a loader.
     Stored,
+    /// What is stored, if the caller accepts it.
+    Judged(&'a mut dyn Judge),
     /// A value: what is stored if the loader accepts it, else what it computes.
     Loaded(&'a mut dyn Load, Keep<'a>),
 }
@@ -32,7 +34,7 @@ pub(crate) enum Wanted<'a> {
 /// How a loaded value is kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keep<'a> {
-    pub(crate) ttl: Duration,
+    pub(crate) span: Lifespan<'a>,
     pub(crate) tags: &'a [Tag],
 }
 
@@ -89,9 +91,13 @@ impl Engine {
     pub(crate) async fn read(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
         check_key(key)?;
         self.follow_log();
-        if wanted.kind() == Kind::Lookup && self.is_local() {
-            // Nothing to wait for: what was not a hit is absent, or an object that has no bytes.
-            let found = self.local.lookup_first(key).map(|entry| Hit { entry, source: Source::Tier(0) });
+        if wanted.kind() == Kind::Lookup && self.is_local() && !wanted.promotes() {
+            // Nothing to wait for, and nothing to store.
+            let found = (0..self.tiers.len()).find_map(|position| {
+                let source = Source::Tier(position);
+                let entry = wanted.accept(self.local.lookup_at(position, key)?, source)?;
+                Some(Hit { entry, source })
+            });
             return self.counted(Ok(found), &wanted);
         }
         loop {
@@ -100,7 +106,7 @@ impl Engine {
                 Join::Follow(follower) => match follower.await {
                     Turn::Lead(lead) => lead,
                     Turn::Again => continue,
-                    Turn::Landed(Ok(Some(hit))) => match wanted.accept(hit.entry) {
+                    Turn::Landed(Ok(Some(hit))) => match wanted.accept(hit.entry, hit.source) {
                         Some(entry) => return self.counted(Ok(Some(Hit { entry, ..hit })), &wanted),
                         None => continue,
                     },
@@ -108,6 +114,7 @@ impl Engine {
                 },
             };
             // The leader's stamp is older than everything it reads from here on.
+            wanted.leads();
             let key = Arc::clone(lead.watch().key());
             let led = self.lead(&key, &mut wanted).await;
             let answer = self.settle(lead, led).await;
@@ -146,8 +153,8 @@ impl Engine {
         match (wanted, missed) {
             (Wanted::Loaded(loader, keep), _) if late => self.load_with(&mut **loader, *keep, None).await.uncopied(),
             (Wanted::Loaded(loader, keep), _) => self.load_with(&mut **loader, *keep, lease).await,
-            (Wanted::Stored, Found::Unknown(error)) => Led::nothing(Err(error)),
-            (Wanted::Stored, _) => Led::nothing(Ok(None)),
+            (_, Found::Unknown(error)) => Led::nothing(Err(error)),
+            _ => Led::nothing(Ok(None)),
         }
     }
 
@@ -167,21 +174,19 @@ impl Engine {
             return Ground::Bare { open: false };
         }
         let tags = if let Wanted::Loaded(_, keep) = wanted { keep.tags } else { &[] };
-        let mut refresh = unreadable || shared.remote.owes(key);
+        let mut refresh = if unreadable || shared.remote.owes(key) { Refresh::Always } else { Refresh::No };
+        let mut queue = Shared::queue(loads);
         loop {
-            match shared.lease(key, LeaseAsk { patient: loads, refresh, tags }).await {
+            match shared.lease(key, refresh, tags, &mut queue).await {
                 Leased::Lease(lease) => return Ground::Leased(lease),
                 Leased::Late if loads => return Ground::Late,
                 Leased::Late => return Ground::Bare { open: shared.open_below(key).await.unwrap_or(false) },
                 Leased::Value(value, ttl) => {
-                    match self.usable(value, ttl, self.options.clock.now()).await.ok().flatten() {
-                        Some(entry) => match wanted.accept(entry) {
-                            Some(entry) => {
-                                return Ground::Hit(Hit { entry, source: Source::Tier(shared.position) });
-                            }
-                            None => refresh = true,
-                        },
-                        None => refresh = true,
+                    let source = Source::Tier(shared.position);
+                    let usable = self.usable(value, ttl, self.options.clock.now()).await.ok().flatten();
+                    match usable.and_then(|entry| wanted.accept(entry, source)) {
+                        Some(entry) => return Ground::Hit(Hit { entry, source }),
+                        None => refresh = Refresh::Once,
                     }
                 }
                 // With a bus, nothing below: without the coordinator's tombstones, what another instance stored there
@@ -196,11 +201,12 @@ impl Engine {
         let mut outage = None;
         for (position, tier) in self.tiers.iter().enumerate().skip(range.start).take(range.len()) {
             // Drawn before the read: only what is promoted needs the remaining TTL.
-            let promote = position > 0 && self.may_promote(tier);
-            match self.ask(position, tier, key, promote).await {
+            let promote = position > 0 && (wanted.promotes() || self.may_promote(tier));
+            let ask = if promote || wanted.asks_for_age() { Ask::ValueAndTtl } else { Ask::Value };
+            match self.ask(position, tier, key, ask).await {
                 Ok(Some(found)) => {
                     let undecoded = !found.has_object();
-                    let Some(entry) = wanted.accept(found) else { continue };
+                    let Some(entry) = wanted.accept(found, Source::Tier(position)) else { continue };
                     if undecoded && entry.has_object() {
                         self.local.replace_same(key, position, &entry);
                     }
@@ -213,7 +219,7 @@ impl Engine {
         outage.map_or(Found::Miss, Found::Unknown)
     }
 
-    async fn ask(&self, position: usize, tier: &Tier, key: &str, promote: bool) -> CacheResult<Option<Entry>> {
+    async fn ask(&self, position: usize, tier: &Tier, key: &str, ask: Ask) -> CacheResult<Option<Entry>> {
         let remote = match &tier.store {
             Store::Local(_) => return Ok(self.local.lookup_at(position, key)),
             Store::Remote(remote) => remote,
@@ -226,7 +232,7 @@ impl Engine {
         }
         // The remaining time is counted from before the question: a copy must not outlive its source by the way back.
         let asked = self.options.clock.now();
-        let found = remote.get(key, if promote { Ask::ValueAndTtl } else { Ask::Value }).await?;
+        let found = remote.get(key, ask).await?;
         let Some((bytes, ttl)) = found else { return Ok(None) };
         let entry = self.usable(bytes, ttl, asked).await?;
         // A tier of this process alone is as old as what this process has followed.
@@ -237,34 +243,21 @@ impl Engine {
         })
     }
 
-    /// The entry of what an awaited tier holds, if its tags still hold.
-    async fn usable(&self, stored: Bytes, ttl: Option<Duration>, asked: Moment) -> CacheResult<Option<Entry>> {
-        let expires = ttl.map_or(Moment::NEVER, |ttl| asked.after(ttl));
-        let Some(shared) = &self.shared else { return Ok(Some(Entry::from_bytes(stored, expires))) };
-        match decode(stored) {
-            Stored::Plain(bytes) => Ok(Some(Entry::from_bytes(bytes, expires))),
-            Stored::Foreign => Ok(None),
-            Stored::Tagged(..) if !shared.keeps_log() => Ok(None),
-            Stored::Tagged(tags, bytes) => {
-                if tags.names.iter().any(|tag| shared.remote.owes_tag(tag)) {
-                    return Ok(None);
-                }
-                let current = shared.tag_tokens(&tags.names).await?;
-                let holds = tags.hold(current.epoch, &current.tokens) || !Protection::TagCheck.is_on();
-                Ok(holds.then(|| Entry::from_bytes(bytes, expires).tagged(&tags.names)))
-            }
-        }
-    }
-
     /// Loads, and says where the value belongs.
     async fn load_with(&self, loader: &mut dyn Load, keep: Keep<'_>, lease: Option<Lease>) -> Led {
-        let hit = match Lease::keep_during(lease.as_ref(), self.load(loader)).await {
-            Ok(hit) => hit,
+        let made = match Lease::keep_during(lease.as_ref(), self.load(loader)).await {
+            Ok(made) => made,
             Err(error) => return Led { origin: Origin::Source, ..Led::nothing(Err(error)) },
         };
-        let entry = hit.entry.tagged(keep.tags);
-        let copies = self.copies_everywhere(&entry, keep.ttl, lease.is_some());
-        Led { origin: Origin::Source, copies, lease, answer: Ok(Some(Hit { entry, ..hit })) }
+        let hit = |entry, source| Ok(Some(Hit { entry, source }));
+        let (entry, span) = match made.stay {
+            Stay::AsAsked => (made.entry.tagged(keep.tags), Some(keep.span)),
+            Stay::For(ttl) => (made.entry, Some(Lifespan { ttl, ..keep.span })),
+            Stay::Not => (made.entry, None),
+            Stay::Older => return Led::nothing(hit(made.entry, Source::Older)),
+        };
+        let copies = span.map(|span| self.copies_everywhere(&entry, span, lease.is_some())).unwrap_or_default();
+        Led { origin: Origin::Source, copies, lease, answer: hit(entry, Source::Loader) }
     }
 
     /// A value from its source only: no tier is read or filled, no flight joined.
@@ -274,15 +267,24 @@ impl Engine {
     }
 
     /// Runs the loader; a panic in it, or in encoding what it made, is an error to its caller and to every follower.
-    async fn load(&self, loader: &mut dyn Load) -> CacheResult<Hit> {
+    async fn load(&self, loader: &mut dyn Load) -> CacheResult<Made> {
+        let Some(_permit) = self.permit().await else { return loader.instead(overloaded(self.options.max_loads)) };
         let load = async {
-            let entry = loader.load().await?;
+            let made = loader.load().await?;
             if !self.is_local() {
-                entry.bytes()?;
+                made.entry.payload()?;
             }
-            Ok(Hit { entry, source: Source::Loader })
+            Ok(made)
         };
         AssertUnwindSafe(load).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+    }
+
+    /// Waits until fewer loads run than may; `None` if that takes too long.
+    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        match self.loads.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(_) => within(Some(defaults::LOAD_QUEUE_WAIT), self.loads.acquire()).await?.ok(),
+        }
     }
 
     /// One request, one count.
@@ -290,7 +292,7 @@ impl Engine {
         match (&answer, wanted) {
             (Ok(Some(Hit { source: Source::Tier(position), .. })), _) => self.stats.hit(*position),
             (Ok(_), _) | (Err(_), Wanted::Loaded(..)) => self.stats.miss(),
-            (Err(_), Wanted::Stored) => {}
+            (Err(_), _) => {}
         }
         answer
     }
@@ -299,20 +301,46 @@ impl Engine {
 impl Wanted<'_> {
     fn kind(&self) -> Kind {
         match self {
-            Self::Stored => Kind::Lookup,
+            Self::Stored | Self::Judged(_) => Kind::Lookup,
             Self::Loaded(..) => Kind::Load,
         }
     }
 
-    fn accept(&mut self, entry: Entry) -> Option<Entry> {
+    fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
         match self {
-            Self::Stored => Some(entry),
-            Self::Loaded(loader, _) => loader.accept(entry),
+            Self::Stored => (!entry.is_absent()).then_some(entry),
+            Self::Judged(judge) => judge.accept(entry, from),
+            Self::Loaded(loader, _) => loader.accept(entry, from),
+        }
+    }
+
+    fn leads(&mut self) {
+        match self {
+            Self::Stored => {}
+            Self::Judged(judge) => judge.leads(),
+            Self::Loaded(loader, _) => loader.leads(),
+        }
+    }
+
+    fn promotes(&self) -> bool {
+        matches!(self, Self::Judged(judge) if judge.promotes())
+    }
+
+    fn asks_for_age(&self) -> bool {
+        match self {
+            Self::Stored => false,
+            Self::Judged(judge) => judge.asks_for_age(),
+            Self::Loaded(loader, _) => loader.asks_for_age(),
         }
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> CacheError {
+fn overloaded(most: usize) -> CacheError {
+    let message = format!("{most} loads run already, and none ended within {:?}", defaults::LOAD_QUEUE_WAIT);
+    CacheError::BackendError(Failure::new(message).during("load").retryable())
+}
+
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> CacheError {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     CacheError::InternalError(format!("the loader panicked: {}", text.unwrap_or("(no message)")))
 }

@@ -1,7 +1,6 @@
 //! The coordinator as the engine uses it: leases for loads, conditional fills, and changes that others must hear of.
 
 use std::future::{Future, pending};
-use std::panic::catch_unwind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, select};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use super::timer::{rest, timer};
 use crate::coordinator::{
     Acquire, Acquired, Change, Fill, Grant, Position, Revocation, Revoked, SharedCoordinator, Tag, TagTokens, Token,
 };
@@ -52,14 +52,23 @@ impl Outcome<'_> {
     }
 }
 
-/// How a lease is asked for.
-#[derive(Clone, Copy)]
-pub(super) struct LeaseAsk<'a> {
-    /// Whether to wait while another load holds it.
-    pub(super) patient: bool,
-    /// Whether a present value is of no use.
-    pub(super) refresh: bool,
-    pub(super) tags: &'a [Tag],
+/// Whether a value that is present keeps a lease from being granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refresh {
+    No,
+    /// Its caller has seen the present value and has no use for it; one that another load made meanwhile would do.
+    Once,
+    /// It cannot be read, or must not be.
+    Always,
+}
+
+/// A caller's place in the line for a lease, with what is left of its wait budget.
+pub(super) struct Queue {
+    /// Whether to wait while another load holds the lease.
+    patient: bool,
+    began: Instant,
+    pause: Duration,
+    waited: bool,
 }
 
 /// What asking for a lease gave.
@@ -105,13 +114,22 @@ impl Shared {
         self.coordinator.keeps_log()
     }
 
-    /// Asks for the lease on `key`, again and again while another load holds it and `patient`, within the wait budget.
-    pub(super) async fn lease(self: &Arc<Self>, key: &Arc<str>, ask: LeaseAsk<'_>) -> Leased {
+    pub(super) fn queue(patient: bool) -> Queue {
+        Queue { patient, began: Instant::now(), pause: defaults::LEASE_POLL_MIN, waited: false }
+    }
+
+    /// Asks for the lease on `key`, again and again while another load holds it and the caller is patient, within the
+    /// wait budget.
+    pub(super) async fn lease(
+        self: &Arc<Self>,
+        key: &Arc<str>,
+        mut refresh: Refresh,
+        tags: &[Tag],
+        queue: &mut Queue,
+    ) -> Leased {
         let token = if Protection::TokenPerLoad.is_on() { Token::random() } else { self.client };
-        let (began, mut pause) = (Instant::now(), defaults::LEASE_POLL_MIN);
-        let mut waited = false;
         loop {
-            let request = Acquire { key, token, lease: self.coherence.lease, refresh: ask.refresh, tags: ask.tags };
+            let request = Acquire { key, token, lease: self.coherence.lease, refresh: refresh != Refresh::No, tags };
             // Should this future be dropped before the answer comes, the lease it may have got is given back.
             let mut granted = Lease { shared: Arc::clone(self), key: Arc::clone(key), token, grant: None, live: true };
             let acquired = self.remote.perform("acquire", self.coordinator.acquire(request)).await;
@@ -120,7 +138,7 @@ impl Shared {
                 Err(_) => return Leased::Unknown,
                 Ok(Acquired::Value(value, ttl)) => return Leased::Value(value, ttl),
                 Ok(Acquired::Granted(grant)) => {
-                    if waited {
+                    if queue.waited {
                         self.takeovers.one();
                     }
                     granted.grant = Some(grant);
@@ -128,22 +146,33 @@ impl Shared {
                 }
                 Ok(Acquired::Busy(remaining)) => remaining,
             };
-            let left = self.coherence.wait_budget.saturating_sub(began.elapsed());
-            if !ask.patient || left.is_zero() {
-                if ask.patient {
-                    self.unleased.one();
-                }
+            if !self.wait(queue, busy).await {
                 return Leased::Late;
             }
-            if !waited {
-                self.waits.one();
-                waited = true;
-            }
-            rest(pause.min(left).min(busy.max(defaults::LEASE_POLL_MIN))).await;
-            if began.elapsed() > defaults::LEASE_POLL_EAGER {
-                pause = (pause * 2).min(defaults::LEASE_POLL_MAX);
+            if refresh == Refresh::Once {
+                refresh = Refresh::No;
             }
         }
+    }
+
+    /// Waits a moment while another load holds a lease; false if the caller waits no longer.
+    async fn wait(&self, queue: &mut Queue, busy: Duration) -> bool {
+        let left = self.coherence.wait_budget.saturating_sub(queue.began.elapsed());
+        if !queue.patient || left.is_zero() {
+            if queue.patient {
+                self.unleased.one();
+            }
+            return false;
+        }
+        if !queue.waited {
+            self.waits.one();
+            queue.waited = true;
+        }
+        rest(queue.pause.min(left).min(busy.max(defaults::LEASE_POLL_MIN))).await;
+        if queue.began.elapsed() > defaults::LEASE_POLL_EAGER {
+            queue.pause = (queue.pause * 2).min(defaults::LEASE_POLL_MAX);
+        }
+        true
     }
 
     /// Carries out a change at the coordinator, and announces it if there is a bus and `announced`.
@@ -248,7 +277,7 @@ impl Lease {
 
     async fn renew_forever<R>(&self) -> R {
         let Shared { coordinator, coherence, .. } = &*self.shared;
-        while let Ok(timer) = catch_unwind(|| sleep(coherence.lease / 3)) {
+        while let Some(timer) = timer(coherence.lease / 3) {
             timer.await;
             if let Ok(false) = coordinator.renew(&self.key, self.token, coherence.lease).await {
                 break;
@@ -259,6 +288,7 @@ impl Lease {
 
     /// Stores the value if the lease still holds; true if it was stored. After an error it may have been stored, or be
     /// stored later, but never over a later invalidation.
+    /// `value` is as it is to be stored, with its tags in front.
     pub(super) async fn fill(mut self, value: Bytes, ttl: Duration, tags: &[Tag]) -> CacheResult<bool> {
         let Some(grant) = self.grant.take() else { return Ok(false) };
         self.live = false;
@@ -333,17 +363,5 @@ impl Shared {
         let (nonce, lease, tombstone) = (fastrand::u64(1..), self.coherence.lease, self.tombstone);
         let quietly = Revocation { change, nonce, with_values: true, announced: false, tombstone, lease, tags };
         self.coordinator.revoke(quietly).await
-    }
-}
-
-/// Pauses where there is a timer, else lets others go on.
-async fn rest(pause: Duration) {
-    let timer = match Handle::try_current() {
-        Ok(_) => catch_unwind(|| sleep(pause)).ok(),
-        Err(_) => None,
-    };
-    match timer {
-        Some(timer) => timer.await,
-        None => tokio::task::yield_now().await,
     }
 }

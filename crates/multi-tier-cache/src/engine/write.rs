@@ -5,9 +5,6 @@
 //! that are awaited, so that what such a tier ends with is what the last writer stored.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
 
 use super::below::took_too_long;
 use super::finish::{Unfinished, finish};
@@ -18,10 +15,9 @@ use crate::coordinator::{Change, Position, Tag, Token};
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::local::{Lead, Origin, Placed, Watch};
-use crate::policy::promoted;
+use crate::policy::{Lifespan, promoted};
 use crate::protection::Protection;
 use crate::stack::{Remote, Tier};
-use crate::wire::tagged;
 
 /// What the leader of a flight found or loaded.
 pub(super) struct Led {
@@ -36,7 +32,7 @@ pub(super) struct Led {
 /// A put.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Put<'a> {
-    pub(crate) ttl: Duration,
+    pub(crate) span: Lifespan<'a>,
     pub(crate) tags: &'a [Tag],
     /// Whether other instances must hear of it.
     pub(crate) announced: bool,
@@ -94,7 +90,7 @@ impl Engine {
             && match source {
                 Some(Source::Tier(position)) => self.is_shared(position),
                 Some(Source::Loader) => true,
-                None => false,
+                Some(Source::Older) | None => false,
             }
     }
 
@@ -106,11 +102,15 @@ impl Engine {
         let since = self.options.clock.now();
         let mut made = 0;
         let mut below = true;
+        // What was read there during a load is no newer: a change would have taken the load's lease away.
+        let leads = if origin == Origin::Source { watch.is_unrevoked() } else { watch.admits(origin) };
         if let (Some(lease), Some(shared)) = (lease, &self.shared)
             && let Some((_, entry)) = remote.iter().find(|(position, _)| *position == shared.position)
-            && let (true, Ok(bytes)) = (watch.admits(origin), entry.bytes())
+            && leads
+            && let ttl = entry.expires().since(self.options.clock.now())
+            && let Ok(stored) = self.stored_form(entry, ttl, granted)
         {
-            match lease.fill(bytes, entry.expires().since(self.options.clock.now()), entry.tags()).await {
+            match lease.fill(stored, ttl, entry.tags()).await {
                 Ok(true) => made += 1,
                 Ok(false) => return,
                 Err(_) => below = false,
@@ -138,7 +138,7 @@ impl Engine {
         let now = self.options.clock.now();
         let ttl = entry.expires().since(now);
         let Some(remote) = self.remote(position).filter(|_| !ttl.is_zero()) else { return Err(unstored()) };
-        let bytes = self.stored_form(entry, write.granted)?;
+        let bytes = self.stored_form(entry, ttl, write.granted)?;
         let below = self.is_below(position);
         if below && (took_too_long(write.since, now) || !self.below.note(watch.key(), now)) {
             return Err(unstored());
@@ -153,31 +153,25 @@ impl Engine {
         stored
     }
 
-    /// The bytes of `entry` as an awaited tier holds them.
-    fn stored_form(&self, entry: &Entry, granted: Option<(u64, u64)>) -> CacheResult<Bytes> {
-        let bytes = entry.bytes()?;
-        match (&self.shared, granted) {
-            (None, _) => Ok(bytes),
-            (Some(_), Some((epoch, seq))) => Ok(tagged::with_tags(epoch, seq, entry.tags(), bytes)),
-            (Some(_), None) if entry.tags().is_empty() => Ok(tagged::plain(bytes)),
-            (Some(_), None) => Err(unstored()),
-        }
-    }
-
     /// Replaces `key` in every tier. Ok if at least one tier took the value, and, for a put that others must hear of,
     /// they did. Answers its place in the log.
-    pub(crate) async fn put(self: &Arc<Self>, key: &str, value: Bytes, put: Put<'_>) -> CacheResult<Option<Position>> {
+    pub(crate) async fn put(self: &Arc<Self>, key: &str, value: Entry, put: Put<'_>) -> CacheResult<Option<Position>> {
         check_key(key)?;
-        self.check_value(value.len())?;
+        if let Some(len) = value.len_hint() {
+            self.check_value(len)?;
+        }
         self.check_tags(put.tags)?;
-        let entry = Entry::from_bytes(value, Moment::NEVER).tagged(put.tags);
+        if !self.is_local() {
+            value.payload()?;
+        }
+        let entry = value.tagged(put.tags);
         if self.is_local() {
             let now = self.options.clock.now();
-            self.local.put(key, |position| self.entry_at(position, &entry, put.ttl, now));
+            self.local.put(key, |position| self.entry_at(position, &entry, put.span, now));
             return Ok(None);
         }
         self.follow_log();
-        let (engine, watch, entries) = (Arc::clone(self), self.local.watch(key), self.entries(&entry, put.ttl));
+        let (engine, watch, entries) = (Arc::clone(self), self.local.watch(key), self.entries(&entry, put.span));
         let announced = put.announced;
         finish(async move { engine.put_everywhere(watch, entries, announced).await }).await
     }
@@ -239,9 +233,9 @@ impl Engine {
             self.put_remote(watch, entries, self.plain_write(), Ok(())).await?;
             return Ok(Placement { accepted: true, outcome });
         };
-        let (bytes, ttl) = (entry.bytes()?, entry.expires().since(self.options.clock.now()));
+        let ttl = entry.expires().since(self.options.clock.now());
         if shared.bus.is_none() && entry.tags().is_empty() || !Protection::PutUnderLease.is_on() {
-            let stored = shared.replace(&key, bytes, ttl).await;
+            let stored = shared.replace(&key, self.stored_form(entry, ttl, None)?, ttl).await;
             return self.put_remote(watch, entries, self.plain_write(), stored).await.map(Placement::taken);
         }
         let mut below = Ok(());
@@ -257,7 +251,8 @@ impl Engine {
         let Some(revoked) = outcome.revoked else { return Err(unstored()) };
         shared.settle(&key, failures, announced);
         let granted = Some((revoked.fence.epoch, revoked.at.seq));
-        let filled = shared.own_lease(&key, token, revoked).fill(bytes, ttl, entry.tags()).await;
+        let lease = shared.own_lease(&key, token, revoked);
+        let filled = lease.fill(self.stored_form(entry, ttl, granted)?, ttl, entry.tags()).await;
         let outcome = Some(outcome);
         match filled.and_then(|filled| below.map(|()| filled)) {
             Ok(true) => {
@@ -296,7 +291,7 @@ impl Engine {
                 stored.inspect_err(|_| remote.owe(watch.key()))
             } else {
                 let ttl = entry.expires().since(self.options.clock.now());
-                remote.replace(watch.key(), self.stored_form(entry, write.granted)?, ttl).await
+                remote.replace(watch.key(), self.stored_form(entry, ttl, write.granted)?, ttl).await
             };
             outcome = if outcome.is_ok() { outcome } else { stored };
         }
@@ -331,24 +326,25 @@ impl Engine {
 
     /// Copies of a loaded value for every tier; none if it is not to be kept. Where there is a coordinator, only a
     /// lease lets it out of this process.
-    pub(super) fn copies_everywhere(&self, entry: &Entry, ttl: Duration, leased: bool) -> Vec<Placed> {
+    pub(super) fn copies_everywhere(&self, entry: &Entry, span: Lifespan<'_>, leased: bool) -> Vec<Placed> {
         if !self.may_store(entry) {
             return Vec::new();
         }
-        let mut copies = self.entries(entry, ttl);
+        let mut copies = self.entries(entry, span);
         copies.retain(|(position, _)| leased || self.shared.is_none() || self.remote(*position).is_none());
         copies
     }
 
     /// One entry per tier with a TTL of its own; a TTL of zero leaves the tier out.
-    fn entries(&self, entry: &Entry, ttl: Duration) -> Vec<Placed> {
+    fn entries(&self, entry: &Entry, span: Lifespan) -> Vec<Placed> {
         let now = self.options.clock.now();
-        let of_tier = |position| Some((position, self.entry_at(position, entry, ttl, now)?));
+        let of_tier = |position| Some((position, self.entry_at(position, entry, span, now)?));
         (0..self.tiers.len()).filter_map(of_tier).collect()
     }
 
-    fn entry_at(&self, position: usize, entry: &Entry, ttl: Duration, now: Moment) -> Option<Entry> {
-        let ttl = self.tiers.get(position)?.scale.apply(ttl);
+    fn entry_at(&self, position: usize, entry: &Entry, span: Lifespan<'_>, now: Moment) -> Option<Entry> {
+        let tier = self.tiers.get(position)?;
+        let ttl = span.in_tier(tier.level, tier.scale);
         (!ttl.is_zero()).then(|| entry.expiring(now.after(ttl)))
     }
 
@@ -413,6 +409,6 @@ impl Placement<'_> {
     }
 }
 
-fn unstored() -> CacheError {
+pub(super) fn unstored() -> CacheError {
     CacheError::BackendError(Failure::new("no tier took the value"))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Freshness;
 use crate::defaults;
 use crate::error::{CacheError, CacheResult};
 
@@ -23,6 +24,27 @@ impl Scale {
     }
 }
 
+/// For how long a value is kept: as the scale of a tier has it, or as rules for single tiers do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lifespan<'a> {
+    pub(crate) ttl: Duration,
+    pub(crate) rules: Option<&'a Freshness>,
+}
+
+impl From<Duration> for Lifespan<'_> {
+    fn from(ttl: Duration) -> Self {
+        Self { ttl, rules: None }
+    }
+}
+
+impl Lifespan<'_> {
+    /// The TTL in the tier of this level.
+    pub(crate) fn in_tier(&self, level: usize, scale: Scale) -> Duration {
+        let own = self.rules.and_then(|rules| rules.tier_ttl(level));
+        own.unwrap_or_else(|| scale.apply(self.ttl))
+    }
+}
+
 /// The TTL of a copy promoted from a tier with scale `from` into one with scale `to`: the source's remaining time
 /// in the target's scale, and never longer than the source itself lives.
 pub(crate) fn promoted(remaining: Option<Duration>, from: Scale, to: Scale) -> Duration {
@@ -30,7 +52,8 @@ pub(crate) fn promoted(remaining: Option<Duration>, from: Scale, to: Scale) -> D
     scaled(remaining, to.0 / from.0).min(remaining)
 }
 
-fn scaled(ttl: Duration, scale: f64) -> Duration {
+/// `ttl` multiplied by `scale`; products too long to represent, negative or not numbers give the longest duration.
+pub(super) fn scaled(ttl: Duration, scale: f64) -> Duration {
     // Exact where nothing is to be scaled; elsewhere f64 keeps 15 digits, which is below a microsecond in a century.
     if (scale - 1.0).abs() < f64::EPSILON {
         return ttl;

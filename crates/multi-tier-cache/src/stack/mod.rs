@@ -2,6 +2,7 @@
 
 mod config;
 mod owed;
+mod regions;
 mod remote;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub use config::{CacheTier, TierConfig, TierStats};
+pub(crate) use regions::Regions;
 pub(crate) use remote::{Ask, Forget, Remote};
 
 use crate::clock::Clock;

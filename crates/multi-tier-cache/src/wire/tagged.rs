@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// No UTF-8 text, JSON or MessagePack begins with the first byte.
-const MAGIC: [u8; 4] = *b"\xC1mtc";
+pub(super) const MAGIC: [u8; 4] = *b"\xC1mtc";
 const VERSION: u8 = 1;
 /// Magic, version, epoch, sequence number, number of tags.
 const FIXED: usize = 4 + 1 + 8 + 8 + 2;

@@ -61,7 +61,6 @@ macro_rules! contract {
             the_tags_of_a_put_are_created_before_it_is_logged,
             a_tag_revoked_during_a_put_refuses_it,
             a_replacement_stores_over_everything,
-            values_that_look_tagged_come_back_as_they_are,
             a_removal_closes_the_tiers_below_for_its_keys,
             the_fence_closes_them_for_all,
             a_tag_that_was_revoked_refuses_the_fill,

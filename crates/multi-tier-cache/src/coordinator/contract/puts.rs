@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{LEASE, SHORT, TTL, ask, fill, granted, keys, put, revocation, revoke, soon, stored, tags, writers};
+use super::{
+    LEASE, SHORT, TTL, ask, fill, granted, keys, put, revocation, revoke, soon, stored, tagged_fill, tags, writers,
+};
 use crate::coordinator::{Acquired, Change, Coordinator, Fence, Fill, Revocation, TagTokens, Token};
 use crate::wire::tagged::{self, Stored, Tags};
 
@@ -77,7 +79,8 @@ pub(crate) async fn the_tags_of_a_put_are_created_before_it_is_logged(on: &dyn C
         // Because they are there, the writer is not refused for what else happens meanwhile.
         revoke(on, keys(&["another"])).await;
         revoke(on, Change::Tag("another".into())).await;
-        assert!(on.fill(Fill { tags: &names, ..fill("k", writers(token, revoked)) }).await.unwrap());
+        let value = Bytes::from_static(b"put");
+        assert!(on.fill(tagged_fill("k", writers(token, revoked), &names, &value)).await.unwrap());
         let Stored::Tagged(head, _) = tagged::decode(stored(on, "k").await.unwrap()) else { panic!() };
         assert_eq!(head, Tags { epoch: revoked.at.epoch, seq: revoked.at.seq, names: names.clone() });
         let TagTokens { epoch, tokens } = on.tag_tokens(&names).await.unwrap();
@@ -105,14 +108,4 @@ pub(crate) async fn a_replacement_stores_over_everything(on: &dyn Coordinator) {
     assert_eq!(stored(on, "k").await.unwrap(), "1");
     on.replace("k", Bytes::from_static(b"2"), Duration::ZERO).await.unwrap();
     assert_eq!(stored(on, "k").await, None);
-}
-
-pub(crate) async fn values_that_look_tagged_come_back_as_they_are(on: &dyn Coordinator) {
-    let odd = tagged::with_tags(1, 2, &tags(&["t"]), Bytes::from_static(b"inner"));
-    on.replace("replaced", odd.clone(), TTL).await.unwrap();
-    let grant = granted(on, ask("filled")).await;
-    assert!(on.fill(Fill { value: odd.clone(), ..fill("filled", grant) }).await.unwrap());
-    for key in ["replaced", "filled"] {
-        assert_eq!(tagged::decode(stored(on, key).await.unwrap()), Stored::Plain(odd.clone()), "{key}");
-    }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{LEASE, TTL, ask, fill, granted, keys, revocation, stored, tags, tail};
-use crate::coordinator::{Acquire, Change, Coordinator, Fill, Recorded, Revocation};
+use super::{LEASE, TTL, ask, fill, granted, keys, revocation, stored, tagged_fill, tags, tail};
+use crate::coordinator::{Acquire, Change, Coordinator, Recorded, Revocation};
 use crate::wire::tagged::{self, Stored};
 
 pub(crate) async fn a_thousand_keys_are_one_change(on: &dyn Coordinator) {
@@ -49,7 +49,7 @@ pub(crate) async fn any_key_will_do(on: &dyn Coordinator) {
         let value = Bytes::from(format!("{number}"));
         let names = tags(&[key.get(..100).unwrap_or(key)]);
         let grant = granted(on, Acquire { tags: &names, ..ask(key) }).await;
-        assert!(on.fill(Fill { tags: &names, value: value.clone(), ..fill(key, grant) }).await.unwrap(), "{number}");
+        assert!(on.fill(tagged_fill(key, grant, &names, &value)).await.unwrap(), "{number}");
     }
     for (number, key) in odd.into_iter().enumerate() {
         let Stored::Tagged(_, value) = tagged::decode(stored(on, key).await.unwrap()) else { panic!("{number}") };

@@ -11,6 +11,7 @@ use super::{LEASE, PATIENCE, TTL};
 use crate::coordinator::{
     Acquire, Acquired, Change, Coordinator, Fill, Grant, Position, Record, Revocation, Revoked, Tag, Token,
 };
+use crate::wire::tagged;
 
 pub(crate) fn ask(key: &str) -> Acquire<'_> {
     Acquire { key, token: Token::random(), lease: LEASE, refresh: false, tags: &[] }
@@ -25,6 +26,12 @@ pub(crate) async fn granted(on: &dyn Coordinator, ask: Acquire<'_>) -> Grant {
 
 pub(crate) fn fill(key: &str, grant: Grant) -> Fill<'_> {
     Fill { key, grant, value: Bytes::from_static(b"loaded"), ttl: TTL, tags: &[] }
+}
+
+/// A tagged value, as it is stored.
+pub(crate) fn tagged_fill<'a>(key: &'a str, grant: Grant, tags: &'a [Tag], value: &Bytes) -> Fill<'a> {
+    let value = tagged::with_tags(grant.fence.epoch, grant.seq, tags, value.clone());
+    Fill { value, tags, ..fill(key, grant) }
 }
 
 pub(crate) fn revocation(change: &Change) -> Revocation<'_> {

@@ -1,6 +1,8 @@
 //! Tags and their tokens.
 
-use super::{ask, fill, fork, granted, is_chained, keys, revocation, revoke, stored, tags, tail};
+use bytes::Bytes;
+
+use super::{ask, fill, fork, granted, is_chained, keys, revocation, revoke, stored, tagged_fill, tags, tail};
 use crate::coordinator::{Acquire, Acquired, Change, Coordinator, Fill, Revocation, Tag, TagTokens};
 use crate::wire::tagged::{self, Stored, Tags};
 
@@ -42,7 +44,7 @@ pub(crate) async fn a_tagged_value_names_its_place_in_the_log(on: &dyn Coordinat
     let names = tags(&["a", "b"]);
     let grant = granted(on, Acquire { tags: &names, ..ask("k") }).await;
     assert_eq!((grant.fence.epoch, grant.seq), (at.epoch, at.seq));
-    assert!(on.fill(Fill { tags: &names, ..fill("k", grant) }).await.unwrap());
+    assert!(on.fill(tagged_fill("k", grant, &names, &Bytes::from_static(b"loaded"))).await.unwrap());
     let Acquired::Value(value, _) = on.acquire(ask("k")).await.unwrap() else { panic!() };
     let Stored::Tagged(head, value) = tagged::decode(value) else { panic!() };
     assert_eq!(head, Tags { epoch: at.epoch, seq: at.seq, names: names.clone() });

@@ -26,7 +26,6 @@ contract!(@tests keeps_its_part_of_the_contract, quiet();
     a_put_leaves_its_lease_to_the_writer,
     the_later_of_two_puts_wins,
     a_replacement_stores_over_everything,
-    values_that_look_tagged_come_back_as_they_are,
     a_removal_closes_the_tiers_below_for_its_keys,
 );
 

@@ -6,6 +6,12 @@ use serde::de::DeserializeOwned;
 
 use crate::error::CacheResult;
 
+mod codec;
+
+pub use codec::Codec;
+#[cfg(feature = "postcard")]
+pub use codec::PostcardCodec;
+
 /// The format of the typed verbs. Every instance that shares a tier must use the same one: bytes of another format
 /// do not decode and are computed anew.
 ///

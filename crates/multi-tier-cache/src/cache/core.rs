@@ -1,0 +1,250 @@
+//! What the verbs of one typed cache share: its engine, its format, its rules, and what it remembers of loads.
+
+use std::any::type_name;
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::fetch::{Fetch, Loader, Look, Reread, Rules};
+use super::loaded::Fetched;
+use super::stats::Counters;
+use crate::clock::{Clock, Moment};
+use crate::defaults;
+use crate::engine::{Engine, Keep, Source, Wanted};
+use crate::entry::{Encode, Entry, Facts, Object, Tag};
+use crate::error::{CacheError, CacheResult};
+use crate::policy::{Freshness, Lifespan, Throttle, Times, Verdict};
+use crate::serialization::Codec;
+use crate::wire::envelope::fingerprint;
+
+pub(super) struct Core<V> {
+    pub(super) engine: Arc<Engine>,
+    pub(super) name: Arc<str>,
+    pub(super) freshness: Arc<Freshness>,
+    pub(super) tags: Arc<[Tag]>,
+    pub(super) counters: Counters,
+    pub(super) clock: Clock,
+    codec: Arc<dyn Codec<V>>,
+    encode: Encode,
+    schema: u64,
+    /// Keys that are being refreshed in the background.
+    refreshing: Mutex<HashSet<Arc<str>>>,
+    failures: Mutex<HashMap<Arc<str>, Throttle>>,
+}
+
+/// What one read makes of an entry.
+pub(super) struct Seen<V> {
+    pub(super) entry: Entry,
+    pub(super) value: Option<Arc<V>>,
+    pub(super) verdict: Verdict,
+    pub(super) from: Source,
+    /// It is a copy in process that is due to be read anew from below.
+    pub(super) is_old_copy: bool,
+}
+
+impl<V: Send + Sync + 'static> Core<V> {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        name: &str,
+        freshness: Arc<Freshness>,
+        tags: Arc<[Tag]>,
+        codec: Arc<dyn Codec<V>>,
+        type_and_version: (Option<&str>, u32),
+    ) -> Self {
+        let encoder = Arc::clone(&codec);
+        let encode: Encode = Arc::new(move |object: &Object| match object.downcast_ref::<V>() {
+            Some(value) => encoder.encode(value),
+            None => Err(CacheError::InternalError("an object is not of the type it was stored as".into())),
+        });
+        Self {
+            name: name.into(),
+            freshness,
+            tags,
+            counters: Counters::default(),
+            clock: engine.clock().clone(),
+            engine,
+            codec,
+            encode,
+            schema: fingerprint(type_and_version.0.unwrap_or(type_name::<V>()), type_and_version.1),
+            refreshing: Mutex::default(),
+            failures: Mutex::default(),
+        }
+    }
+
+    /// An entry of this cache with its value decoded; `None`, counted, if it is of another type, schema or format.
+    pub(super) fn decoded(&self, entry: Entry) -> Option<(Entry, Option<Arc<V>>)> {
+        let decoded = self.decode(entry);
+        if decoded.is_none() {
+            self.counters.rejected.one();
+        }
+        decoded
+    }
+
+    fn decode(&self, entry: Entry) -> Option<(Entry, Option<Arc<V>>)> {
+        let facts = entry.facts().filter(|facts| facts.schema == self.schema)?;
+        if facts.absent {
+            return Some((entry, None));
+        }
+        if let Some(value) = entry.object_as::<V>() {
+            return Some((entry, Some(value)));
+        }
+        if facts.codec != self.codec.id() {
+            return None;
+        }
+        let value = Arc::new(self.codec.decode(&entry.bytes().ok()?).ok()?);
+        Some((entry.with_object(Arc::clone(&value) as Object).ok()?, Some(value)))
+    }
+
+    /// An entry in process that is decoded and may be answered at once.
+    #[inline]
+    pub(super) fn glance(&self, entry: Entry) -> Option<Seen<V>> {
+        let freshness = &*self.freshness;
+        let facts = entry.facts().filter(|facts| facts.schema == self.schema)?;
+        let value = if facts.absent { None } else { Some(entry.object_as::<V>()?) };
+        let verdict = self.judge(&entry, freshness);
+        let is_old_copy = freshness.rereads_below(entry.born(), || self.clock.now());
+        (verdict <= Verdict::Stale).then_some(Seen { entry, value, verdict, from: Source::Tier(0), is_old_copy })
+    }
+
+    /// A new entry; `None` stands for absence.
+    pub(super) fn entry(
+        &self,
+        value: Option<Arc<V>>,
+        times: &Times,
+        validator: Option<Arc<str>>,
+        tags: &[Tag],
+    ) -> Entry {
+        let facts = self.facts(times, validator);
+        match value {
+            Some(value) => Entry::from_object(value, Arc::clone(&self.encode), Moment::NEVER).with_facts(facts),
+            None => Entry::absent(facts),
+        }
+        .tagged(tags)
+    }
+
+    pub(super) fn facts(&self, times: &Times, validator: Option<Arc<str>>) -> Facts {
+        Facts {
+            made: times.made,
+            fresh_until: times.fresh_until,
+            cost: times.cost,
+            absent: false,
+            validator,
+            codec: self.codec.id(),
+            schema: self.schema,
+        }
+    }
+
+    /// What a reader does with an entry under these rules.
+    pub(super) fn judge(&self, entry: &Entry, freshness: &Freshness) -> Verdict {
+        let Some(facts) = entry.facts() else { return Verdict::Expired };
+        if !freshness.has_early_refresh() && !self.clock.has_passed(facts.fresh_until) {
+            return Verdict::Fresh;
+        }
+        // However long its tier keeps it, absence has no window.
+        let expires = if facts.absent { facts.fresh_until.min(entry.expires()) } else { entry.expires() };
+        let times = Times { made: facts.made, fresh_until: facts.fresh_until, expires, cost: facts.cost };
+        freshness.judge(&times, self.clock.now(), fastrand::f64())
+    }
+
+    pub(super) fn fetched(&self, entry: &Entry, value: Option<Arc<V>>) -> Fetched<V> {
+        let now = self.clock.now();
+        let (made, fresh_until) = entry.facts().map_or((now, now), |facts| (facts.made, facts.fresh_until));
+        Fetched { value, age: now.since(made), stale: fresh_until <= now }
+    }
+
+    /// Whether a load of `key` may be tried while there is something to answer without it.
+    pub(super) fn may_load(&self, key: &str, freshness: &Freshness) -> bool {
+        let failures = self.failures.lock();
+        let allows = |throttle: &Throttle| throttle.allows(self.clock.now(), freshness.error_throttle());
+        failures.get(key).is_none_or(allows)
+    }
+
+    pub(super) fn load_failed(&self, key: &Arc<str>, freshness: &Freshness) {
+        self.counters.failed_loads.one();
+        let (now, pause) = (self.clock.now(), freshness.error_throttle());
+        if pause.is_zero() {
+            return;
+        }
+        let mut failures = self.failures.lock();
+        if failures.len() >= defaults::THROTTLED_KEYS {
+            failures.retain(|_, throttle| !throttle.allows(now, pause));
+        }
+        if failures.len() < defaults::THROTTLED_KEYS {
+            failures.entry(Arc::clone(key)).or_default().failed(now);
+        }
+    }
+
+    pub(super) fn load_succeeded(&self, key: &str) {
+        if let Some(throttle) = self.failures.lock().get_mut(key) {
+            throttle.succeeded();
+        }
+    }
+
+    /// Loads a value anew in the background, if it may be and nobody does.
+    pub(super) fn refresh<E: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        key: &str,
+        rules: Rules,
+        old: &Entry,
+        loader: Loader<'static, V, E>,
+    ) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let Some(refreshing) = self.begin_refresh(key) else { return };
+        // Asked only now: a refresh that ended just before has told whether it failed.
+        if !self.may_load(key, &rules.freshness) {
+            return;
+        }
+        self.counters.refreshes.one();
+        let rules = Rules { newer_than: old.facts().map(|facts| facts.made), ..rules };
+        let mut fetch = Fetch { look: Look::new(self, key, rules), loader: Some(loader) };
+        runtime.spawn(async move {
+            // A failure is counted, throttled, and known to whoever asks once the value may not be answered any more.
+            let _ = refreshing.core.read(&mut fetch).await;
+        });
+    }
+
+    /// Reads a value anew from the tiers below the first in the background, if nobody does.
+    pub(super) fn reread(self: &Arc<Self>, key: &str) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let Some(rereading) = self.begin_refresh(key) else { return };
+        runtime.spawn(async move {
+            let core = &rereading.core;
+            // An outage leaves the copy as it is.
+            let _ = core.engine.read(&rereading.key, Wanted::Judged(&mut Reread(Arc::clone(core)))).await;
+        });
+    }
+
+    /// Reads from the tiers, and loads what they do not have.
+    pub(super) async fn read<E: Send + Sync + 'static>(&self, fetch: &mut Fetch<'_, V, E>) -> CacheResult<()> {
+        let (key, rules) = (Arc::clone(&fetch.look.key), fetch.look.rules.clone());
+        let span = Lifespan { ttl: rules.freshness.ttl(), rules: Some(&rules.freshness) };
+        let keep = Keep { span, tags: &rules.tags };
+        self.engine.read(&key, Wanted::Loaded(fetch, keep)).await.map(drop)
+    }
+
+    pub(super) fn is_refreshing(&self, key: &str) -> bool {
+        self.refreshing.lock().contains(key)
+    }
+
+    /// The right to refresh `key` in the background, if nobody has it and there are not too many refreshes already.
+    fn begin_refresh(self: &Arc<Self>, key: &str) -> Option<Refreshing<V>> {
+        let key: Arc<str> = key.into();
+        let mut refreshing = self.refreshing.lock();
+        let begins = refreshing.len() < defaults::REFRESHES && refreshing.insert(Arc::clone(&key));
+        begins.then(|| Refreshing { core: Arc::clone(self), key })
+    }
+}
+
+/// A key that is being refreshed, until this is dropped.
+struct Refreshing<V> {
+    core: Arc<Core<V>>,
+    key: Arc<str>,
+}
+
+impl<V> Drop for Refreshing<V> {
+    fn drop(&mut self) {
+        self.core.refreshing.lock().remove(&self.key);
+    }
+}

@@ -1,0 +1,242 @@
+//! One read of a typed cache as the engine sees it: how it judges what is stored, and how it loads.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::core::{Core, Seen};
+use super::loaded::{LoadContext, Loaded, Outcome, late};
+use crate::clock::Moment;
+use crate::defaults;
+use crate::engine::{Judge, Load, Made, Source, Stay, panicked, within};
+use crate::entry::{Entry, Tag};
+use crate::error::{CacheError, CacheResult, Failure};
+use crate::policy::{Freshness, Verdict};
+
+/// A loader with its own error.
+pub(super) type Loader<'a, V, E> = Box<dyn FnOnce(LoadContext<V>) -> BoxFuture<'a, Result<Loaded<V>, E>> + Send + 'a>;
+
+/// The rules of one call.
+#[derive(Clone)]
+pub(super) struct Rules {
+    pub(super) freshness: Arc<Freshness>,
+    pub(super) tags: Arc<[Tag]>,
+    /// Only what a load that began later made is good enough.
+    pub(super) newer_than: Option<Moment>,
+    /// Whether what is loaded is stored.
+    pub(super) stores: bool,
+}
+
+/// What a read has come across, for a caller that cannot wait for its end.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// An older value that may be answered if the load fails or is slow.
+    pub(super) kept: Mutex<Option<Entry>>,
+    /// Whether this read's own loader has been started.
+    pub(super) loading: AtomicBool,
+}
+
+/// Judges entries by their age.
+pub(super) struct Look<V> {
+    pub(super) core: Arc<Core<V>>,
+    pub(super) key: Arc<str>,
+    pub(super) rules: Rules,
+    pub(super) seen: Option<Seen<V>>,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl<V: Send + Sync + 'static> Look<V> {
+    pub(super) fn new(core: &Arc<Core<V>>, key: &str, rules: Rules) -> Self {
+        Self { core: Arc::clone(core), key: key.into(), rules, seen: None, progress: Arc::default() }
+    }
+
+    /// Notes an entry that is good for a failed or slow load only; the newest one counts.
+    pub(super) fn keep(&self, entry: Entry) {
+        let mut kept = self.progress.kept.lock();
+        let made = |entry: &Entry| entry.facts().map(|facts| facts.made);
+        if kept.as_ref().is_none_or(|kept| made(kept) < made(&entry)) {
+            *kept = Some(entry);
+        }
+    }
+
+    fn see(&mut self, entry: &Entry, value: Option<Arc<V>>, verdict: Verdict, from: Source) {
+        self.seen = Some(Seen { entry: entry.clone(), value, verdict, from, is_old_copy: false });
+    }
+}
+
+impl<V: Send + Sync + 'static> Judge for Look<V> {
+    fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
+        let (entry, value) = self.core.decoded(entry)?;
+        let made = entry.facts().map_or(Moment::ORIGIN, |facts| facts.made);
+        let verdict = match from {
+            // Whoever waited for a load has waited for this, unless it had begun too early for a caller that refreshes.
+            Source::Loader if self.rules.newer_than.is_some_and(|moment| made < moment) => return None,
+            Source::Loader => Verdict::Fresh,
+            // Another caller's rules let it pass.
+            Source::Older if self.core.judge(&entry, &self.rules.freshness) == Verdict::Expired => return None,
+            Source::Older => Verdict::StaleIfError,
+            Source::Tier(_) => {
+                let verdict = self.core.judge(&entry, &self.rules.freshness);
+                if self.rules.newer_than.is_some_and(|moment| made <= moment.after(defaults::COPY_TOLERANCE)) {
+                    if verdict != Verdict::Expired {
+                        self.keep(entry);
+                    }
+                    return None;
+                }
+                match verdict {
+                    Verdict::Expired => return None,
+                    Verdict::StaleIfError if self.core.may_load(&self.key, &self.rules.freshness) => {
+                        self.keep(entry);
+                        return None;
+                    }
+                    verdict => verdict,
+                }
+            }
+        };
+        self.see(&entry, value, verdict, from);
+        Some(entry)
+    }
+
+    fn leads(&mut self) {
+        self.progress.kept.lock().take();
+    }
+
+    fn asks_for_age(&self) -> bool {
+        true
+    }
+}
+
+/// Takes what a tier below the first holds, to be copied up.
+pub(super) struct Reread<V>(pub(super) Arc<Core<V>>);
+
+impl<V: Send + Sync + 'static> Judge for Reread<V> {
+    fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
+        if from == Source::Tier(0) { None } else { self.0.decoded(entry).map(|(entry, _)| entry) }
+    }
+
+    fn asks_for_age(&self) -> bool {
+        true
+    }
+
+    fn promotes(&self) -> bool {
+        true
+    }
+}
+
+/// A look that loads what it does not find.
+pub(super) struct Fetch<'a, V, E> {
+    pub(super) look: Look<V>,
+    pub(super) loader: Option<Loader<'a, V, E>>,
+}
+
+impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Judge for Fetch<'_, V, E> {
+    fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
+        self.look.accept(entry, from)
+    }
+
+    fn leads(&mut self) {
+        self.look.leads();
+    }
+
+    fn asks_for_age(&self) -> bool {
+        true
+    }
+}
+
+impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Load for Fetch<'_, V, E> {
+    fn load(&mut self) -> BoxFuture<'_, CacheResult<Made>> {
+        Box::pin(async move {
+            let made = self.load_once().await;
+            let core = &self.look.core;
+            match made {
+                Ok(made) => {
+                    core.load_succeeded(&self.look.key);
+                    Ok(made)
+                }
+                Err(error) => {
+                    core.load_failed(&self.look.key, &self.look.rules.freshness);
+                    self.instead(error)
+                }
+            }
+        })
+    }
+
+    fn instead(&mut self, error: CacheError) -> CacheResult<Made> {
+        let core = &self.look.core;
+        let kept = self.look.progress.kept.lock().take();
+        let entry = kept.filter(|entry| core.judge(entry, &self.look.rules.freshness) != Verdict::Expired);
+        let (entry, value) = entry.and_then(|entry| core.decoded(entry)).ok_or(error)?;
+        self.look.see(&entry, value, Verdict::StaleIfError, Source::Older);
+        Ok(Made { entry, stay: Stay::Older })
+    }
+}
+
+impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Fetch<'_, V, E> {
+    async fn load_once(&mut self) -> CacheResult<Made> {
+        let Some(loader) = self.loader.take() else {
+            return Err(CacheError::InternalError("a loader was asked for a second value".into()));
+        };
+        let (core, rules) = (Arc::clone(&self.look.core), self.look.rules.clone());
+        let kept = self.look.progress.kept.lock().clone();
+        let previous = kept.clone().and_then(|entry| core.decoded(entry));
+        let validator = kept.as_ref().and_then(|entry| entry.facts()?.validator.clone());
+        let context = LoadContext { previous: previous.as_ref().and_then(|(_, value)| value.clone()), validator };
+        core.counters.loads.one();
+        self.look.progress.loading.store(true, Ordering::Release);
+        let began = core.clock.now();
+        let patience = rules.freshness.load_patience();
+        // The loader may panic before it gives its future, too.
+        let loading = AssertUnwindSafe(async { loader(context).await }).catch_unwind();
+        let loaded = match within(patience, loading).await {
+            Some(Ok(Ok(loaded))) => loaded,
+            Some(Err(panic)) => return Err(panicked(panic.as_ref())),
+            Some(Ok(Err(error))) => {
+                let failure = Failure::new("the loader failed").during("load").carrying(Arc::new(error));
+                return Err(CacheError::BackendError(failure));
+            }
+            None => return Err(late(patience.unwrap_or_default())),
+        };
+        self.made(loaded, began, previous)
+    }
+
+    fn made(
+        &mut self,
+        loaded: Loaded<V>,
+        began: Moment,
+        previous: Option<(Entry, Option<Arc<V>>)>,
+    ) -> CacheResult<Made> {
+        let (core, rules) = (Arc::clone(&self.look.core), &self.look.rules);
+        let Loaded { outcome, ttl, tags, validator, stored } = loaded;
+        let (now, draw) = (core.clock.now(), fastrand::f64());
+        let freshness = ttl.map_or(*rules.freshness, |ttl| rules.freshness.with_ttl(ttl));
+        let (value, times, remembered, validator) = match outcome {
+            Outcome::Value(value) => (Some(Arc::new(value)), freshness.times(began, now, draw), true, validator),
+            Outcome::Absent => {
+                let freshness = ttl.map_or(freshness, |ttl| freshness.with_negative_ttl(ttl));
+                let times = freshness.negative_times(began, now, draw);
+                (None, times.unwrap_or_else(|| freshness.times(began, now, draw)), times.is_some(), validator)
+            }
+            Outcome::NotModified => {
+                let Some((entry, Some(value))) = previous else {
+                    let message = "Loaded::not_modified without a previous value; answer it only if \
+                                   LoadContext::previous is Some";
+                    return Err(CacheError::ConfigError(message.into()));
+                };
+                core.counters.not_modified.one();
+                let known = entry.facts().and_then(|facts| facts.validator.clone());
+                (Some(value), freshness.times(began, now, draw), true, validator.or(known))
+            }
+        };
+        let tags = tags.map_or_else(|| Arc::clone(&rules.tags), Into::into);
+        core.engine.check_tags(&tags)?;
+        let entry = core.entry(value.clone(), &times, validator, &tags);
+        let left = times.expires.since(now);
+        let stay = if stored && remembered && rules.stores && !left.is_zero() { Stay::For(left) } else { Stay::Not };
+        self.look.see(&entry, value, Verdict::Fresh, Source::Loader);
+        Ok(Made { entry, stay })
+    }
+}

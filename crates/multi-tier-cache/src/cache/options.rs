@@ -1,0 +1,98 @@
+//! Options of one call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::coordinator::{Position, Tag};
+use crate::defaults;
+use crate::error::{CacheError, CacheResult};
+use crate::policy::{CacheStrategy, Freshness};
+
+/// Options of one call: how long a value is kept, its tags, and how new it must be.
+///
+/// ```
+/// use multi_tier_cache::{CacheStrategy, CallOptions};
+///
+/// let options = CallOptions::new(CacheStrategy::ShortTerm).with_tags(["user:7", "orders"]);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct CallOptions {
+    strategy: Option<CacheStrategy>,
+    pub(crate) freshness: Option<Freshness>,
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) at_least: Option<Position>,
+    pub(crate) refreshes: bool,
+    pub(crate) reads_only: bool,
+}
+
+impl CallOptions {
+    /// Values are kept for the strategy's time.
+    #[must_use]
+    pub fn new(strategy: CacheStrategy) -> Self {
+        Self { strategy: Some(strategy), ..Self::default() }
+    }
+
+    /// Values stored by this call can be removed by any of these names with
+    /// [`remove_tag`](crate::CacheManager::remove_tag). At most 64 of at most 1,024 bytes each.
+    #[must_use]
+    pub fn with_tags<T: AsRef<str>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = tags.into_iter().map(|tag| Arc::from(tag.as_ref())).collect();
+        self
+    }
+
+    /// The value reflects the invalidation that answered `position`, on whatever instance that was: read your writes
+    /// across instances. `None` asks for nothing, for positions that may be absent.
+    #[must_use]
+    pub fn at_least(mut self, position: impl Into<Option<Position>>) -> Self {
+        self.at_least = position.into();
+        self
+    }
+
+    /// Rules for this call in place of a typed cache's own. The verbs of [`CacheManager`](crate::CacheManager) have no
+    /// such rules and refuse the call.
+    #[must_use]
+    pub fn with_freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = Some(freshness);
+        self
+    }
+
+    /// The value is loaded now, whatever is stored; that is answered only if a rule for failed or slow loads says so.
+    /// For typed caches.
+    #[must_use]
+    pub fn refreshing(mut self) -> Self {
+        self.refreshes = true;
+        self
+    }
+
+    /// What this call loads is answered, and stored nowhere. For typed caches.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.reads_only = true;
+        self
+    }
+
+    /// How long values are kept, if the call says so.
+    pub(crate) fn ttl(&self) -> Option<Duration> {
+        self.strategy.as_ref().map(CacheStrategy::to_duration)
+    }
+
+    /// How long values are kept by verbs without rules of their own.
+    pub(crate) fn ttl_or_default(&self) -> Duration {
+        self.ttl().unwrap_or(defaults::TTL)
+    }
+
+    /// Refuses what only typed caches can do.
+    pub(crate) fn check_untyped(&self) -> CacheResult<()> {
+        if self.freshness.is_none() && !self.refreshes && !self.reads_only {
+            return Ok(());
+        }
+        Err(CacheError::ConfigError(
+            "with_freshness, refreshing and read_only are for typed caches; make one with CacheSystem::cache".into(),
+        ))
+    }
+
+    /// Whether what is in process may be answered under the cache's own rules.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.freshness.is_none() && self.strategy.is_none() && self.at_least.is_none() && !self.refreshes
+    }
+}
