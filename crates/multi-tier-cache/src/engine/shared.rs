@@ -118,6 +118,11 @@ impl Shared {
         Queue { patient, began: Instant::now(), pause: defaults::LEASE_POLL_MIN, waited: false }
     }
 
+    /// The place of a caller that asks once, and does the waiting itself.
+    pub(super) fn look(waited: bool) -> Queue {
+        Queue { waited, ..Self::queue(false) }
+    }
+
     /// Asks for the lease on `key`, again and again while another load holds it and the caller is patient, within the
     /// wait budget.
     pub(super) async fn lease(
@@ -156,7 +161,7 @@ impl Shared {
     }
 
     /// Waits a moment while another load holds a lease; false if the caller waits no longer.
-    async fn wait(&self, queue: &mut Queue, busy: Duration) -> bool {
+    pub(super) async fn wait(&self, queue: &mut Queue, busy: Duration) -> bool {
         let left = self.coherence.wait_budget.saturating_sub(queue.began.elapsed());
         if !queue.patient || left.is_zero() {
             if queue.patient {
