@@ -25,6 +25,13 @@ struct Asked<V> {
     answers: HashMap<Arc<str>, Option<Arc<V>>>,
 }
 
+/// What this process has of a key.
+enum Here<V> {
+    Seen(Seen<V>),
+    /// A look that knows what is there and too old.
+    Missed(Look<V>),
+}
+
 /// What a batch with a loader has come to.
 struct Batch<K, V> {
     asked: Asked<V>,
@@ -124,8 +131,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         for key in keys {
             let Some(text) = batch.asked.first_time(&self.key(key)) else { continue };
             match self.look_here(&text, &rules) {
-                Ok(seen) => self.seen(&mut batch, key.to_owned(), &text, seen),
-                Err(look) => batch.missed.push((key.to_owned(), look)),
+                Here::Seen(seen) => self.seen(&mut batch, key.to_owned(), &text, seen),
+                Here::Missed(look) => batch.missed.push((key.to_owned(), look)),
             }
         }
         let mut outcome = Ok(());
@@ -151,14 +158,17 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         Ok(batch.asked.in_order())
     }
 
-    /// What is in process and may be answered; else a look that knows what is there and too old.
-    fn look_here(&self, key: &str, rules: &Rules) -> Result<Seen<V>, Look<V>> {
+    /// What is in process and may be answered, decoded if it has to be.
+    fn look_here(&self, key: &str, rules: &Rules) -> Here<V> {
         if let Some(seen) = self.hit(key) {
-            return Ok(seen);
+            return Here::Seen(seen);
         }
         let mut look = Look::new(&self.core, key, rules.clone());
         let _ = self.core.engine.hit(key, |entry| look.accept(entry, Source::Tier(0)));
-        look.seen.take().map(|seen| self.counted(seen)).ok_or(look)
+        match look.seen.take() {
+            Some(seen) => Here::Seen(self.counted(seen)),
+            None => Here::Missed(look),
+        }
     }
 
     /// Notes an answer, and whether it is to be loaded anew.

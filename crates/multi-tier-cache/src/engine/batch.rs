@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
 
-use super::read::{Ground, Standing};
+use super::read::{Ground, Stand, Standing};
 use super::shared::Shared;
 use super::write::Led;
 use super::{Answer, Engine, Hit, Wanted, check_key};
@@ -191,8 +191,8 @@ impl Engine {
                 continue;
             }
             match self.stand(&part.reader.key, ground, part.standing.outage.take()) {
-                Ok(standing) => ready.push(Part { standing, ..part }),
-                Err(led) => hits.push((part, led)),
+                Stand::Unfound(standing) => ready.push(Part { standing, ..part }),
+                Stand::Found(led) => hits.push((part, led)),
             }
         }
         self.settle_many(hits).await;

@@ -62,6 +62,13 @@ pub(super) enum Ground {
     Hit(Hit),
 }
 
+/// What came of asking the coordinator.
+pub(super) enum Stand {
+    /// A value came meanwhile.
+    Found(Led),
+    Unfound(Standing),
+}
+
 /// Where a leader stands once the tiers down to the coordinator's gave nothing.
 #[derive(Default)]
 pub(super) struct Standing {
@@ -152,8 +159,8 @@ impl Engine {
         let mut queue = Shared::queue(wanted.kind() == Kind::Load);
         let ground = self.ground(key, outage.as_ref(), wanted, &mut queue).await;
         let mut standing = match self.stand(key, ground, outage) {
-            Ok(standing) => standing,
-            Err(led) => return led,
+            Stand::Unfound(standing) => standing,
+            Stand::Found(led) => return led,
         };
         if standing.open {
             match self.find(key, upper..self.tiers.len(), wanted).await {
@@ -166,18 +173,20 @@ impl Engine {
     }
 
     /// Where the leader stands on this ground, or what another load of the fleet has made meanwhile.
-    pub(super) fn stand(&self, key: &str, ground: Ground, outage: Option<CacheError>) -> Result<Standing, Led> {
+    pub(super) fn stand(&self, key: &str, ground: Ground, outage: Option<CacheError>) -> Stand {
         let standing = Standing { outage, ..Standing::default() };
         match ground {
             // Made just now: this instance would have stored it too, whatever the lot.
             Ground::Hit(hit) => {
                 let promote = self.tiers.get(self.upper() - 1).is_some_and(Tier::promotes);
-                Err(self.found(key, hit, promote, None))
+                Stand::Found(self.found(key, hit, promote, None))
             }
-            Ground::Leased(lease) => Ok(Standing { open: lease.is_open_below(), lease: Some(lease), ..standing }),
-            Ground::Bare { open } => Ok(Standing { open, ..standing }),
-            Ground::Late => Ok(Standing { late: true, ..standing }),
-            Ground::Alone => Ok(standing),
+            Ground::Leased(lease) => {
+                Stand::Unfound(Standing { open: lease.is_open_below(), lease: Some(lease), ..standing })
+            }
+            Ground::Bare { open } => Stand::Unfound(Standing { open, ..standing }),
+            Ground::Late => Stand::Unfound(Standing { late: true, ..standing }),
+            Ground::Alone => Stand::Unfound(standing),
         }
     }
 
