@@ -111,6 +111,7 @@ impl Engine {
             self.load_many(missed, begin).await;
             parts = busy;
             if let (Some(shared), false) = (&self.shared, parts.is_empty()) {
+                queue.keys = parts.len();
                 waits = shared.wait(&mut queue, Duration::MAX).await;
                 waited = true;
             }
@@ -202,8 +203,10 @@ impl Engine {
     /// Loads what no tier has, if it may be loaded: all at once.
     async fn load_many(self: &Arc<Self>, parts: Vec<Part<'_, '_>>, begin: Begin<'_>) {
         let loads = |part: &&Part<'_, '_>| part.reader.wanted.kind() == Kind::Load;
-        let places: Vec<usize> = parts.iter().filter(loads).map(|part| part.reader.place).collect();
+        let mut places: Vec<usize> = parts.iter().filter(loads).map(|part| part.reader.place).collect();
         if !places.is_empty() {
+            // The loader gets its keys in the order in which its caller gave them.
+            places.sort_unstable();
             begin(&places);
         }
         // Not a bounded number at a time: a lease is renewed only while its load is polled.

@@ -69,6 +69,8 @@ pub(super) struct Queue {
     began: Instant,
     pause: Duration,
     waited: bool,
+    /// How many keys it stands for.
+    pub(super) keys: usize,
 }
 
 /// What asking for a lease gave.
@@ -115,7 +117,7 @@ impl Shared {
     }
 
     pub(super) fn queue(patient: bool) -> Queue {
-        Queue { patient, began: Instant::now(), pause: defaults::LEASE_POLL_MIN, waited: false }
+        Queue { patient, began: Instant::now(), pause: defaults::LEASE_POLL_MIN, waited: false, keys: 1 }
     }
 
     /// The place of a caller that asks once, and does the waiting itself.
@@ -165,12 +167,12 @@ impl Shared {
         let left = self.coherence.wait_budget.saturating_sub(queue.began.elapsed());
         if !queue.patient || left.is_zero() {
             if queue.patient {
-                self.unleased.one();
+                self.unleased.add(queue.keys);
             }
             return false;
         }
         if !queue.waited {
-            self.waits.one();
+            self.waits.add(queue.keys);
             queue.waited = true;
         }
         rest(queue.pause.min(left).min(busy.max(defaults::LEASE_POLL_MIN))).await;
