@@ -32,7 +32,7 @@ pub(crate) struct Reader<'a> {
     pub(crate) answer: Option<Answer>,
 }
 
-/// Is told the places of the keys that are about to be loaded, before any of them is.
+/// Is told the places of the keys that are about to be loaded together, before any of them is.
 pub(crate) type Begin<'a> = &'a (dyn Fn(&[usize]) + Sync);
 
 /// A key whose flight this batch leads.
@@ -204,13 +204,18 @@ impl Engine {
     async fn load_many(self: &Arc<Self>, parts: Vec<Part<'_, '_>>, begin: Begin<'_>) {
         let loads = |part: &&Part<'_, '_>| part.reader.wanted.kind() == Kind::Load;
         let mut places: Vec<usize> = parts.iter().filter(loads).map(|part| part.reader.place).collect();
-        if !places.is_empty() {
-            // The loader gets its keys in the order in which its caller gave them.
-            places.sort_unstable();
+        // The loader gets its keys in the order in which its caller gave them.
+        places.sort_unstable();
+        // Of the loads that may run at a time, all keys together are one.
+        let permit = async {
+            let permit = self.permit().await?;
             begin(&places);
-        }
+            Some(Arc::new(permit))
+        };
+        let permit = permit.boxed().shared();
         // Not a bounded number at a time: a lease is renewed only while its load is polled.
-        let led = join_all(parts.into_iter().map(|part| self.load_of(part))).await;
+        let led = join_all(parts.into_iter().map(|part| self.load_of(part, permit.clone()))).await;
+        drop(permit);
         self.settle_many(led).await;
     }
 
@@ -224,9 +229,13 @@ impl Engine {
         (part, ground)
     }
 
-    async fn load_of<'r, 'w>(&self, mut part: Part<'r, 'w>) -> (Part<'r, 'w>, Led) {
+    async fn load_of<'r, 'w, P>(
+        &self,
+        mut part: Part<'r, 'w>,
+        permit: impl Future<Output = Option<P>>,
+    ) -> (Part<'r, 'w>, Led) {
         let standing = std::mem::take(&mut part.standing);
-        let led = self.load_or_miss(&mut part.reader.wanted, standing).await;
+        let led = self.load_or_miss(&mut part.reader.wanted, standing, permit).await;
         (part, led)
     }
 

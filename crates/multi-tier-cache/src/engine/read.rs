@@ -1,6 +1,7 @@
 //! Reads: one function from the first look to the answer.
 
 use std::any::Any;
+use std::future::Future;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -169,7 +170,7 @@ impl Engine {
                 Found::Miss => {}
             }
         }
-        self.load_or_miss(wanted, standing).await
+        self.load_or_miss(wanted, standing, self.permit()).await
     }
 
     /// Where the leader stands on this ground, or what another load of the fleet has made meanwhile.
@@ -190,12 +191,20 @@ impl Engine {
         }
     }
 
-    /// The end of what a leader does: no tier has a value.
-    pub(super) async fn load_or_miss(&self, wanted: &mut Wanted<'_>, standing: Standing) -> Led {
+    /// The end of what a leader does: no tier has a value. A load begins with its `permit`.
+    pub(super) async fn load_or_miss<P>(
+        &self,
+        wanted: &mut Wanted<'_>,
+        standing: Standing,
+        permit: impl Future<Output = Option<P>>,
+    ) -> Led {
         let Standing { outage, lease, late, .. } = standing;
         match (wanted, outage) {
-            (Wanted::Loaded(loader, keep), _) if late => self.load_with(&mut **loader, *keep, None).await.uncopied(),
-            (Wanted::Loaded(loader, keep), _) => self.load_with(&mut **loader, *keep, lease).await,
+            (Wanted::Loaded(loader, keep), _) => {
+                let load = self.load(&mut **loader, permit);
+                let led = self.load_with(load, *keep, lease).await;
+                if late { led.uncopied() } else { led }
+            }
             (_, Some(error)) => Led::nothing(Err(error)),
             _ => Led::nothing(Ok(None)),
         }
@@ -309,8 +318,13 @@ impl Engine {
     }
 
     /// Loads, and says where the value belongs.
-    async fn load_with(&self, loader: &mut dyn Load, keep: Keep<'_>, lease: Option<Lease>) -> Led {
-        let made = match Lease::keep_during(lease.as_ref(), self.load(loader)).await {
+    async fn load_with(
+        &self,
+        load: impl Future<Output = CacheResult<Made>>,
+        keep: Keep<'_>,
+        lease: Option<Lease>,
+    ) -> Led {
+        let made = match Lease::keep_during(lease.as_ref(), load).await {
             Ok(made) => made,
             Err(error) => return Led { origin: Origin::Source, ..Led::nothing(Err(error)) },
         };
@@ -328,12 +342,12 @@ impl Engine {
     /// A value from its source only: no tier is read or filled, no flight joined.
     pub(crate) async fn load_alone(&self, loader: &mut dyn Load) -> CacheResult<Entry> {
         self.stats.miss();
-        Ok(self.load(loader).await?.entry)
+        Ok(self.load(loader, self.permit()).await?.entry)
     }
 
     /// Runs the loader; a panic in it, or in encoding what it made, is an error to its caller and to every follower.
-    async fn load(&self, loader: &mut dyn Load) -> CacheResult<Made> {
-        let Some(_permit) = self.permit().await else { return loader.instead(overloaded(self.options.max_loads)) };
+    async fn load<P>(&self, loader: &mut dyn Load, permit: impl Future<Output = Option<P>>) -> CacheResult<Made> {
+        let Some(_permit) = permit.await else { return loader.instead(overloaded(self.options.max_loads)) };
         let load = async {
             let made = loader.load().await?;
             if !self.is_local() {
@@ -345,7 +359,7 @@ impl Engine {
     }
 
     /// Waits until fewer loads run than may; `None` if that takes too long.
-    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         match self.loads.try_acquire() {
             Ok(permit) => Some(permit),
             Err(_) => within(Some(defaults::LOAD_QUEUE_WAIT), self.loads.acquire()).await?.ok(),
