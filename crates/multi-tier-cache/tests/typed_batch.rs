@@ -542,3 +542,22 @@ async fn callers_of_the_same_batch_cost_one_load() {
     }
     assert_eq!(loads.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_bulk_load_counts_once_among_the_loads_that_may_run() {
+    let l2 = Arc::new(DashMapCache::new());
+    let system = CacheSystemBuilder::new().with_l2(l2).with_max_concurrent_loads(1).build().await.unwrap();
+    let users: Users = system.cache("users").unwrap();
+    let ids: Vec<u64> = (0..30).collect();
+    let slow = |ids: Vec<u64>| async move {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        Ok::<_, CacheError>(pairs(&ids))
+    };
+    let loads = Loads::default();
+    let (first, second) = join(users.get_or_load_many(&ids, slow), users.get_or_load_many(&[30], loads.loader())).await;
+    assert_eq!(first.unwrap(), names(&ids));
+    let LoadError::Cache(error) = second.unwrap_err() else { panic!() };
+    assert!(error.is_retryable() && loads.all().is_empty(), "{error}");
+    assert_eq!(users.get_or_load_many(&[30], loads.loader()).await.unwrap(), names(&[30]));
+    assert_at_rest(system.cache_manager());
+}
