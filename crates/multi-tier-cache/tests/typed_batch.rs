@@ -20,7 +20,7 @@ use multi_tier_cache::testing::ManualClock;
 use multi_tier_cache::traits::Capabilities;
 use multi_tier_cache::{
     Cache, CacheError, CacheSystem, CacheSystemBuilder, CallOptions, DashMapCache, Freshness, LoadError, Loaded,
-    Position,
+    Position, TierConfig,
 };
 use parking_lot::Mutex;
 use test_servers::RedisServer;
@@ -428,6 +428,31 @@ async fn batches_in_a_circle_do_not_wait_for_each_other() {
         assert_eq!(found, names(&ids));
     }
     assert_eq!(loads.of_each(), HashMap::from([(1, 1), (2, 1), (3, 1), (4, 1)]));
+    assert_at_rest(system.cache_manager());
+}
+
+#[tokio::test]
+async fn what_is_removed_while_a_lower_tier_answers_is_not_copied_up() {
+    let l2 = Scripted::new("L2");
+    let promoted = TierConfig::as_l2().with_promotion_frequency(1);
+    let stack = || {
+        let l1 = Arc::new(QuickCacheBackend::new(1_000).unwrap());
+        let builder = CacheSystemBuilder::new().with_tier(l1, TierConfig::as_l1());
+        builder.with_tier(Arc::clone(&l2) as _, promoted.clone())
+    };
+    let (writer, system) = (stack().build().await.unwrap(), stack().build().await.unwrap());
+    insert_all(&writer.cache("users").unwrap(), &[1, 2]).await;
+    let users: Users = system.cache("users").unwrap();
+    let mut held = l2.hold(Op::Get, When::After);
+    let reader = users.clone();
+    let reading = start(async move { reader.get_many(&[1, 2]).await }).await;
+    held.reached().await;
+    users.remove(&1).await.unwrap();
+    held.release();
+    assert_eq!(ended(reading).await.unwrap(), names(&[1, 2]), "it began before the removal");
+    let reads = l2.calls(Op::Get);
+    assert_eq!(users.get_many(&[1, 2]).await.unwrap(), [None, names(&[2])[0].clone()]);
+    assert_eq!(l2.calls(Op::Get) - reads, 1, "the other key was copied up");
     assert_at_rest(system.cache_manager());
 }
 
