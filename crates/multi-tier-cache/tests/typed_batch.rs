@@ -19,8 +19,8 @@ use multi_tier_cache::backends::{QuickCacheBackend, RedisCache};
 use multi_tier_cache::testing::ManualClock;
 use multi_tier_cache::traits::Capabilities;
 use multi_tier_cache::{
-    Cache, CacheError, CacheSystem, CacheSystemBuilder, CallOptions, DashMapCache, Freshness, LoadError, Loaded,
-    Position, TierConfig,
+    Cache, CacheError, CacheSystem, CacheSystemBuilder, CallOptions, CoherenceConfig, DashMapCache, Freshness,
+    LoadError, Loaded, Position, TierConfig,
 };
 use parking_lot::Mutex;
 use test_servers::RedisServer;
@@ -507,7 +507,11 @@ async fn tags_of_many_entries_take_one_question() {
 #[tokio::test]
 async fn keys_that_another_instance_loads_are_waited_for_without_a_lease_in_hand() {
     let server = RedisServer::start().unwrap();
-    let (a, b) = (instance(&server).await, instance(&server).await);
+    let a = instance(&server).await;
+    // A batch that waited with its lease would wait for longer than the test.
+    let l2 = Arc::new(RedisCache::with_url(&server.url()).await.unwrap());
+    let patient = CoherenceConfig::default().with_wait_budget(2 * PATIENCE);
+    let b = CacheSystemBuilder::new().with_l2(l2).with_coherence(patient).build().await.unwrap();
     let (on_a, on_b): (Users, Users) = (a.cache("users").unwrap(), b.cache("users").unwrap());
     let (done, mut loaded) = mpsc::unbounded_channel();
     let (begun, began) = oneshot::channel();
