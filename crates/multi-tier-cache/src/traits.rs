@@ -159,8 +159,8 @@ pub trait L2CacheBackend: CacheBackend {
         Box::pin(async move { Ok(self.get_with_ttl(key).await) })
     }
 
-    /// The values of `keys` with their remaining TTLs, in the order of the keys. Unless overridden, single reads side by
-    /// side, at most [`defaults::BATCH_WIDTH`] at a time, ending at the first error.
+    /// The values of `keys` with their remaining TTLs, in the order of the keys. Unless overridden, single reads side
+    /// by side, at most [`defaults::BATCH_WIDTH`] at a time, ending at the first error.
     fn get_many_with_ttl<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<Vec<Option<ValueAndTtl>>>> {
         let reads: Vec<_> = keys.iter().map(|key| self.try_get_with_ttl(key)).collect();
         Box::pin(stream::iter(reads).buffered(defaults::BATCH_WIDTH).try_collect())

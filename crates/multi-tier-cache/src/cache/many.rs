@@ -42,9 +42,8 @@ struct Batch<K, V> {
 }
 
 impl<K, V: Send + Sync + 'static> Cache<K, V> {
-    /// The values of `keys`, in their order, each as [`get`](Self::get) answers it; a key that comes twice is read once.
-    /// Each shared tier is asked once for all keys that it is asked for (up to 1,000 of them in one round trip), not
-    /// once for each.
+    /// The values of `keys`, in their order, each as [`get`](Self::get) answers it; a key that comes twice is read
+    /// once. A shared tier is asked for all keys at once: up to 1,000 of them in one round trip.
     ///
     /// # Errors
     /// `BackendError` if no tier has one of the keys and one of them could not be asked.
@@ -80,8 +79,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         Ok(asked.in_order())
     }
 
-    /// The values of `keys`, in their order; those that no tier has are loaded by `load`, all in one call. A key that it
-    /// answers no pair for has no value: `None`, remembered if the cache has a
+    /// The values of `keys`, in their order; those that no tier has are loaded by `load`, all in one call. A key that
+    /// it answers no pair for has no value: `None`, remembered if the cache has a
     /// [negative TTL](crate::Freshness::with_negative_ttl). Pairs that it was not asked for are ignored.
     ///
     /// Each key is loaded once, however many calls of whatever kind ask for it: those that another call is loading are

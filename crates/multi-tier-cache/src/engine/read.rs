@@ -134,8 +134,8 @@ impl Engine {
         }
     }
 
-    /// The answer to a lookup where there is nothing to wait for: what was not a hit is absent, or an object that has no
-    /// bytes.
+    /// The answer to a lookup where there is nothing to wait for: what was not a hit is absent, or an object that has
+    /// no bytes.
     pub(super) fn answer_at_once(&self, key: &str, wanted: &mut Wanted<'_>) -> Option<Answer> {
         if wanted.kind() != Kind::Lookup || !self.is_local() {
             return None;
