@@ -46,7 +46,7 @@ impl<V: Send + 'static, E: Send + Sync + 'static> Bulk<V, E> {
         let (load, asked) = (Arc::clone(&self.load), places.to_vec());
         let call = AssertUnwindSafe(async move { load(asked).await }).catch_unwind().map(|ended| match ended {
             Ok(Ok(values)) => Ok(Arc::new(Mutex::new(values))),
-            Ok(Err(error)) => Err(LoadError::Load(Arc::new(error))),
+            Ok(Err(error)) => Err(LoadError::own(error)),
             Err(panic) => Err(LoadError::Cache(panicked(panic.as_ref()))),
         });
         *self.call.lock() = Some((call.boxed().shared(), places.len()));

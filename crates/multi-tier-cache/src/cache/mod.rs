@@ -242,7 +242,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         {
             return Ok(self.core.fetched(&seen.entry, seen.value));
         }
-        let load = move |context| async move { load(context).await.map_err(|error| LoadError::Load(Arc::new(error))) };
+        let load = move |context| async move { load(context).await.map_err(LoadError::own) };
         let loader: Loader<'static, V, E> = Box::new(move |context| Box::pin(load(context)));
         if options.is_plain()
             && let Some(seen) = self.hit(&key)
