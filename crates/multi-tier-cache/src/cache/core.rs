@@ -143,8 +143,9 @@ impl<V: Send + Sync + 'static> Core<V> {
         if !freshness.has_early_refresh() && !self.clock.has_passed(facts.fresh_until) {
             return Verdict::Fresh;
         }
-        let times =
-            Times { made: facts.made, fresh_until: facts.fresh_until, expires: entry.expires(), cost: facts.cost };
+        // However long its tier keeps it, absence has no window.
+        let expires = if facts.absent { facts.fresh_until.min(entry.expires()) } else { entry.expires() };
+        let times = Times { made: facts.made, fresh_until: facts.fresh_until, expires, cost: facts.cost };
         freshness.judge(&times, self.clock.now(), fastrand::f64())
     }
 
@@ -206,14 +207,14 @@ impl<V: Send + Sync + 'static> Core<V> {
         old: &Entry,
         loader: Loader<'static, V, E>,
     ) -> Option<(Refreshing<V>, Fetch<'static, V, E>)> {
+        let refreshing = self.begin_refresh(key)?;
+        // Asked only now: a refresh that ended just before has told whether it failed.
         if !self.may_load(key, &rules.freshness) {
             return None;
         }
-        let refreshing = self.begin_refresh(key)?;
         self.counters.refreshes.one();
         let rules = Rules { newer_than: old.facts().map(|facts| facts.made), ..rules };
         let fetch = Fetch { look: Look::new(self, key, rules), loader: Some(loader) };
-        fetch.look.keep(old.clone());
         Some((refreshing, fetch))
     }
 
@@ -283,6 +284,10 @@ impl<V: Send + Sync + 'static> Core<V> {
         let mut readers: Vec<Reader<'_>> = readers.collect();
         self.engine.read_many(&mut readers, &|_| {}).await;
         readers.into_iter().map(outcome).collect()
+    }
+
+    pub(super) fn is_refreshing(&self, key: &str) -> bool {
+        self.refreshing.lock().contains(key)
     }
 
     /// The right to refresh `key` in the background, if nobody has it and there are not too many refreshes already.

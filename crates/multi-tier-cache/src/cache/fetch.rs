@@ -73,12 +73,15 @@ impl<V: Send + Sync + 'static> Look<V> {
 impl<V: Send + Sync + 'static> Judge for Look<V> {
     fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
         let (entry, value) = self.core.decoded(entry)?;
+        let made = entry.facts().map_or(Moment::ORIGIN, |facts| facts.made);
         let verdict = match from {
-            // Whoever waited for a load has waited for this.
+            // Whoever waited for a load has waited for this, unless it had begun too early for a caller that refreshes.
+            Source::Loader if self.rules.newer_than.is_some_and(|moment| made < moment) => return None,
             Source::Loader => Verdict::Fresh,
+            // Another caller's rules let it pass.
+            Source::Older if self.core.judge(&entry, &self.rules.freshness) == Verdict::Expired => return None,
             Source::Older => Verdict::StaleIfError,
             Source::Tier(_) => {
-                let made = entry.facts().map_or(Moment::ORIGIN, |facts| facts.made);
                 let verdict = self.core.judge(&entry, &self.rules.freshness);
                 if self.rules.newer_than.is_some_and(|moment| made <= moment.after(defaults::COPY_TOLERANCE)) {
                     if verdict != Verdict::Expired {
@@ -98,6 +101,10 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
         };
         self.see(&entry, value, verdict, from);
         Some(entry)
+    }
+
+    fn leads(&mut self) {
+        self.progress.kept.lock().take();
     }
 
     fn asks_for_age(&self) -> bool {
@@ -131,6 +138,10 @@ pub(super) struct Fetch<'a, V, E> {
 impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Judge for Fetch<'_, V, E> {
     fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
         self.look.accept(entry, from)
+    }
+
+    fn leads(&mut self) {
+        self.look.leads();
     }
 
     fn asks_for_age(&self) -> bool {

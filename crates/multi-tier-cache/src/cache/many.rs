@@ -71,7 +71,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             outcomes.into_iter().collect::<CacheResult<()>>()?;
         }
         for mut look in looks {
-            match look.seen.take() {
+            match look.seen.take().filter(|seen| seen.verdict <= Verdict::Stale) {
                 Some(seen) => asked.answer(&look.key, self.counted(seen).value),
                 None => self.core.counters.misses.one(),
             }
@@ -134,6 +134,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
                 Here::Missed(look) => batch.missed.push((key.to_owned(), look)),
             }
         }
+        self.look_below(&mut batch).await;
         let mut outcome = Ok(());
         if !batch.missed.is_empty() {
             let (keys, looks): (Vec<K>, Vec<_>) = std::mem::take(&mut batch.missed).into_iter().unzip();
@@ -167,6 +168,24 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         match look.seen.take() {
             Some(seen) => Here::Seen(self.counted(seen)),
             None => Here::Missed(look),
+        }
+    }
+
+    /// A refresh ends its flight with its load; what it is to replace is answered meanwhile.
+    async fn look_below(&self, batch: &mut Batch<K, V>) {
+        let missed = std::mem::take(&mut batch.missed).into_iter();
+        let (refreshing, missed): (Vec<_>, Vec<_>) = missed.partition(|(_, look)| self.core.is_refreshing(&look.key));
+        batch.missed = missed;
+        let (keys, mut looks): (Vec<K>, Vec<_>) = refreshing.into_iter().unzip();
+        for looks in looks.chunks_mut(defaults::BATCH_KEYS) {
+            // An outage is for the read that may load.
+            self.core.look_at_many(looks).await;
+        }
+        for (key, mut look) in keys.into_iter().zip(looks) {
+            match look.seen.take() {
+                Some(seen) => self.seen(batch, key, &Arc::clone(&look.key), self.counted(seen)),
+                None => batch.missed.push((key, look)),
+            }
         }
     }
 

@@ -148,7 +148,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     async fn get_below(&self, key: &str) -> CacheResult<Option<Arc<V>>> {
         let mut look = Look::new(&self.core, key, self.rules(&CallOptions::default()));
         self.core.engine.read(key, Wanted::Judged(&mut look)).await?;
-        let Some(seen) = look.seen else {
+        let Some(seen) = look.seen.filter(|seen| seen.verdict <= Verdict::Stale) else {
             self.core.counters.misses.one();
             return Ok(None);
         };
@@ -276,20 +276,40 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         if fetch.look.seen.is_some() {
             return self.ended(key, rules, fetch);
         }
+        // A refresh ends its flight with its load; what it is to replace is answered meanwhile. An outage is for the
+        // read that may load.
+        if self.core.is_refreshing(key) {
+            let _ = self.core.engine.read(key, Wanted::Judged(&mut fetch.look)).await;
+            if fetch.look.seen.is_some() {
+                return self.ended(key, rules, fetch);
+            }
+        }
         let mut work = work::begin(&self.core, fetch);
         if let Some(soft) = rules.freshness.soft_patience() {
-            match work.within(soft).await {
-                Some(fetch) => return self.ended(key, rules, fetch?),
-                None => {
-                    if let Some(fetched) = work.kept() {
-                        self.core.counters.fallbacks.one();
-                        return Ok(fetched);
-                    }
-                }
+            if let Some(fetch) = work.within(soft).await {
+                return self.ended(key, rules, fetch?);
+            }
+            let kept = work.kept();
+            let kept = if kept.is_some() { kept } else { self.kept_below(key, &rules).await };
+            if let Some(fetched) = kept {
+                self.core.counters.fallbacks.one();
+                return Ok(fetched);
             }
         }
         let fetch = work.end().await?;
         self.ended(key, rules, fetch)
+    }
+
+    /// A value for a caller that waits no longer for another's load, and so has not asked the tiers itself.
+    async fn kept_below(&self, key: &str, rules: &Rules) -> Option<Fetched<V>> {
+        let mut look = Look::new(&self.core, key, rules.clone());
+        let _ = self.core.engine.read(key, Wanted::Judged(&mut look)).await;
+        if let Some(seen) = look.seen {
+            return Some(self.core.fetched(&seen.entry, seen.value));
+        }
+        let kept = look.progress.kept.lock().take()?;
+        let (entry, value) = self.core.decoded(kept)?;
+        Some(self.core.fetched(&entry, value))
     }
 
     /// What a read that ended has seen.

@@ -42,6 +42,13 @@ struct Part<'r, 'w> {
     standing: Standing,
 }
 
+impl<'r, 'w> Part<'r, 'w> {
+    fn new(reader: &'r mut Reader<'w>, lead: Lead<Answer>) -> Self {
+        reader.wanted.leads();
+        Self { reader, lead, standing: Standing::default() }
+    }
+}
+
 impl Engine {
     /// Answers every reader. Dropping the future hands the flights it leads to followers.
     pub(crate) async fn read_many(self: &Arc<Self>, readers: &mut [Reader<'_>], begin: Begin<'_>) {
@@ -53,7 +60,7 @@ impl Engine {
             for reader in open.drain(..) {
                 match self.local.join(&reader.key, reader.wanted.kind()) {
                     // The leader's stamp is older than everything it reads from here on.
-                    Join::Lead(lead) => leads.push(Part { reader, lead, standing: Standing::default() }),
+                    Join::Lead(lead) => leads.push(Part::new(reader, lead)),
                     Join::Follow(follower) => following.push(async move { (follower.await, reader) }),
                 }
             }
@@ -63,7 +70,7 @@ impl Engine {
             loop {
                 let (turn, reader) = ended;
                 match turn {
-                    Turn::Lead(lead) => leads.push(Part { reader, lead, standing: Standing::default() }),
+                    Turn::Lead(lead) => leads.push(Part::new(reader, lead)),
                     turn => open.extend(self.landed(turn, reader)),
                 }
                 match following.next().now_or_never().flatten() {

@@ -145,9 +145,11 @@ fn holds(tags: &Tags, epoch: u64, tokens: &[Option<u64>]) -> bool {
 
 fn opened(envelope: Envelope, ttl: Option<Duration>, asked: Moment) -> (Entry, Tags) {
     let arrival = envelope.on_arrival(ttl);
+    // The windows count from the end of its fresh time, not from this reading.
+    let stale_for = arrival.age.saturating_sub(envelope.age).saturating_sub(envelope.fresh);
     let facts = Facts {
         made: asked.before(arrival.age),
-        fresh_until: arrival.fresh_for.map_or(asked, |left| asked.after(left)),
+        fresh_until: arrival.fresh_for.map_or(asked.before(stale_for), |left| asked.after(left)),
         cost: envelope.cost,
         absent: envelope.absent,
         validator: envelope.validator,

@@ -22,6 +22,9 @@ pub(crate) trait Judge: Send {
     /// Takes an entry if the caller can use it, possibly with its decoded form added; `None` makes it a miss.
     fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry>;
 
+    /// A flight is led from here on: what was seen before may have been revoked meanwhile.
+    fn leads(&mut self) {}
+
     /// Whether what it accepts is copied up, whatever the lot says.
     fn promotes(&self) -> bool {
         false

@@ -127,6 +127,7 @@ impl Engine {
                 },
             };
             // The leader's stamp is older than everything it reads from here on.
+            wanted.leads();
             let key = Arc::clone(lead.watch().key());
             let led = self.lead(&key, &mut wanted).await;
             let answer = self.settle(lead, led).await;
@@ -134,14 +135,17 @@ impl Engine {
         }
     }
 
-    /// The answer to a lookup where there is nothing to wait for: what was not a hit is absent, or an object that has
-    /// no bytes.
+    /// The answer to a lookup where there is nothing to wait for, and nothing to store.
     pub(super) fn answer_at_once(&self, key: &str, wanted: &mut Wanted<'_>) -> Option<Answer> {
-        if wanted.kind() != Kind::Lookup || !self.is_local() {
+        if wanted.kind() != Kind::Lookup || !self.is_local() || wanted.promotes() {
             return None;
         }
-        let found = self.local.lookup_first(key).and_then(|entry| wanted.accept(entry, Source::Tier(0)));
-        Some(self.counted(Ok(found.map(|entry| Hit { entry, source: Source::Tier(0) })), wanted))
+        let found = (0..self.tiers.len()).find_map(|position| {
+            let source = Source::Tier(position);
+            let entry = wanted.accept(self.local.lookup_at(position, key)?, source)?;
+            Some(Hit { entry, source })
+        });
+        Some(self.counted(Ok(found), wanted))
     }
 
     /// How many tiers, from the top, are read before the coordinator is asked how to go on.
@@ -390,6 +394,14 @@ impl Wanted<'_> {
             Self::Stored => (!entry.is_absent()).then_some(entry),
             Self::Judged(judge) => judge.accept(entry, from),
             Self::Loaded(loader, _) => loader.accept(entry, from),
+        }
+    }
+
+    pub(super) fn leads(&mut self) {
+        match self {
+            Self::Stored => {}
+            Self::Judged(judge) => judge.leads(),
+            Self::Loaded(loader, _) => loader.leads(),
         }
     }
 

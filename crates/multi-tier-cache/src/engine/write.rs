@@ -102,9 +102,11 @@ impl Engine {
         let since = self.options.clock.now();
         let mut made = 0;
         let mut below = true;
+        // What was read there during a load is no newer: a change would have taken the load's lease away.
+        let leads = if origin == Origin::Source { watch.is_unrevoked() } else { watch.admits(origin) };
         if let (Some(lease), Some(shared)) = (lease, &self.shared)
             && let Some((_, entry)) = remote.iter().find(|(position, _)| *position == shared.position)
-            && watch.admits(origin)
+            && leads
             && let ttl = entry.expires().since(self.options.clock.now())
             && let Ok(stored) = self.stored_form(entry, ttl, granted)
         {

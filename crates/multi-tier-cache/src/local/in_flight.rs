@@ -362,6 +362,12 @@ impl<T: Clone> Watch<T> {
         self.place.with_slot(|slot| slot.admits(self.stamp, origin, self.place.table.fleet)).unwrap_or(false)
     }
 
+    /// Whether the key has not been revoked since the watch began, whatever was filled.
+    pub(crate) fn is_unrevoked(&self) -> bool {
+        let unrevoked = |slot: &mut Slot<T>| slot.stamp.revoked == self.stamp.revoked;
+        self.place.with_slot(unrevoked).unwrap_or(false) || !Protection::StampBeforeFill.is_on()
+    }
+
     /// Runs `insert` unless the key has moved since the watch began; true if it ran.
     pub(crate) fn fill(&mut self, origin: Origin, insert: impl FnOnce(&Arc<str>)) -> bool {
         let (place, stamp) = (&self.place, &mut self.stamp);
