@@ -46,8 +46,15 @@ pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
 pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Keys asked of one SCAN.
 pub const SCAN_BATCH: usize = 1_000;
-/// Keys of one UNLINK, and of one MGET.
+/// Keys of one UNLINK, and of one round trip to Memcached.
 pub const KEY_CHUNK: usize = 500;
+/// Keys of one MGET, and names of one question about tags.
+pub const READ_CHUNK: usize = 1_000;
+/// Keys that a batched read works on at a time; more come in their turn.
+pub const BATCH_KEYS: usize = 10_000;
+/// Steps of one batch that are under way at a time: single reads where a tier has none for many keys, questions for
+/// leases, fills and puts.
+pub const BATCH_WIDTH: usize = 256;
 /// Longest time a blocking read of a stream may wait, in milliseconds.
 pub const STREAM_BLOCK_MAX: usize = 24 * 60 * 60 * 1_000;
 /// A `DashMapCache` keeps at most this many places in its queue for each entry …

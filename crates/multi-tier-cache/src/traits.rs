@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::defaults;
 use crate::entry::Entry;
@@ -156,6 +157,13 @@ pub trait L2CacheBackend: CacheBackend {
     /// told from misses.
     fn try_get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<ValueAndTtl>>> {
         Box::pin(async move { Ok(self.get_with_ttl(key).await) })
+    }
+
+    /// The values of `keys` with their remaining TTLs, in the order of the keys. Unless overridden, single reads side
+    /// by side, at most [`defaults::BATCH_WIDTH`] at a time, ending at the first error.
+    fn get_many_with_ttl<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<Vec<Option<ValueAndTtl>>>> {
+        let reads: Vec<_> = keys.iter().map(|key| self.try_get_with_ttl(key)).collect();
+        Box::pin(stream::iter(reads).buffered(defaults::BATCH_WIDTH).try_collect())
     }
 }
 

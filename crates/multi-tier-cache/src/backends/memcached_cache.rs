@@ -16,7 +16,7 @@ use crate::backends::memcached::servers::Servers;
 use crate::backends::memcached::stats::{self, ServerStats};
 use crate::defaults;
 use crate::error::{CacheError, CacheResult};
-use crate::traits::{CacheBackend, Capabilities, L2CacheBackend};
+use crate::traits::{CacheBackend, Capabilities, L2CacheBackend, ValueAndTtl};
 
 const URL_VARIABLE: &str = "MEMCACHED_URL";
 const URL_DEFAULT: &str = "127.0.0.1:11211";
@@ -103,6 +103,17 @@ impl MemcachedCache {
         Ok(key.read(answer))
     }
 
+    async fn read_many(&self, keys: &[&str]) -> CacheResult<Vec<Option<ValueAndTtl>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(defaults::KEY_CHUNK) {
+            let keys: Vec<_> = chunk.iter().map(|key| ServerKey::of(key)).collect();
+            let gets = keys.iter().map(|key| (self.servers.place(key.name()), key.get())).collect();
+            let answers = self.servers.batch("get_many", gets).await?;
+            values.extend(keys.iter().zip(answers).map(|(key, answer)| key.read(answer)));
+        }
+        Ok(values)
+    }
+
     async fn write(&self, key: &str, value: &[u8], ttl: ServerTtl) -> CacheResult<()> {
         let key = ServerKey::of(key);
         let set = key.set(value, ttl);
@@ -162,14 +173,8 @@ impl CacheBackend for MemcachedCache {
     /// One round trip for every [`defaults::KEY_CHUNK`] keys.
     fn get_many<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<Vec<Option<Bytes>>>> {
         Box::pin(async move {
-            let mut values = Vec::with_capacity(keys.len());
-            for chunk in keys.chunks(defaults::KEY_CHUNK) {
-                let keys: Vec<_> = chunk.iter().map(|key| ServerKey::of(key)).collect();
-                let gets = keys.iter().map(|key| (self.servers.place(key.name()), key.get())).collect();
-                let answers = self.servers.batch("get_many", gets).await?;
-                values.extend(keys.iter().zip(answers).map(|(key, answer)| Some(key.read(answer)?.0)));
-            }
-            Ok(values)
+            let values = self.read_many(keys).await?;
+            Ok(values.into_iter().map(|found| found.map(|(value, _)| value)).collect())
         })
     }
 
@@ -227,6 +232,11 @@ impl L2CacheBackend for MemcachedCache {
 
     fn try_get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<(Bytes, Option<Duration>)>>> {
         Box::pin(self.read(key))
+    }
+
+    /// One round trip for every [`defaults::KEY_CHUNK`] keys.
+    fn get_many_with_ttl<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<Vec<Option<ValueAndTtl>>>> {
+        Box::pin(self.read_many(keys))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use redis::{Cmd, cmd, pipe};
+use redis::{Cmd, FromRedisValue, RedisError, Value, cmd, pipe};
 
 use super::redis::address::RedisAddress;
 use super::redis::config::RedisConfig;
@@ -18,7 +18,7 @@ use super::redis::scan::{KeyPattern, remove_raw};
 use super::redis::stored::{milliseconds, own_key, remaining, server_key};
 use crate::defaults;
 use crate::error::CacheResult;
-use crate::traits::{CacheBackend, Capabilities, L2CacheBackend};
+use crate::traits::{CacheBackend, Capabilities, L2CacheBackend, ValueAndTtl};
 
 const NAME: &str = "Redis";
 /// A tier in a Redis server.
@@ -144,12 +144,33 @@ impl RedisCache {
 
     async fn read_many(&self, keys: &[&str]) -> CacheResult<Vec<Option<Bytes>>> {
         let mut values = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(defaults::KEY_CHUNK) {
+        for chunk in keys.chunks(defaults::READ_CHUNK) {
             let mut mget = cmd("MGET");
             for key in chunk {
                 mget.arg(self.own_key(key)?);
             }
             values.extend(self.server.query::<Vec<Option<Bytes>>>(&mget).await?);
+        }
+        Ok(values)
+    }
+
+    async fn read_many_with_ttl(&self, keys: &[&str]) -> CacheResult<Vec<Option<ValueAndTtl>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(defaults::READ_CHUNK) {
+            // The TTLs first, as for one key.
+            let (mut both, mut mget) = (pipe(), cmd("MGET"));
+            for key in chunk {
+                let key = self.own_key(key)?;
+                both.cmd("PTTL").arg(&*key);
+                mget.arg(&*key);
+            }
+            both.add_command(mget);
+            let mut answers = self.server.pipeline::<Vec<Value>>(&both).await?;
+            let found = answers.pop().map_or(Ok(Vec::new()), read::<Vec<Option<Bytes>>>)?;
+            for (ttl, value) in answers.into_iter().zip(found) {
+                let ttl = remaining(read(ttl)?);
+                values.push(value.map(|value| (value, ttl)));
+            }
         }
         Ok(values)
     }
@@ -187,6 +208,10 @@ impl RedisCache {
     async fn remove_everything(&self) -> CacheResult<()> {
         KeyPattern::everything(&self.config.prefix)?.remove(&self.server).await
     }
+}
+
+fn read<T: FromRedisValue>(answer: Value) -> CacheResult<T> {
+    Ok(T::from_redis_value(answer).map_err(RedisError::from)?)
 }
 
 fn as_bytes<'k>(keys: &'k [Cow<'_, str>]) -> Vec<&'k [u8]> {
@@ -272,6 +297,11 @@ impl L2CacheBackend for RedisCache {
 
     fn try_get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<(Bytes, Option<Duration>)>>> {
         Box::pin(async move { self.read_with_ttl(key).await.map_err(|error| error.at(NAME, "get")) })
+    }
+
+    /// One round trip for every [`defaults::READ_CHUNK`] keys.
+    fn get_many_with_ttl<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<Vec<Option<ValueAndTtl>>>> {
+        Box::pin(async move { self.read_many_with_ttl(keys).await.map_err(|error| error.at(NAME, "get_many")) })
     }
 }
 

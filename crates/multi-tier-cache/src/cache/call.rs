@@ -74,7 +74,7 @@ impl<K, V: Send + Sync + 'static> Call<K, V> {
     pub async fn answer<A: Answer<Value = V>>(self, load: impl Future<Output = A::Load> + Send + 'static) -> A {
         let Self { cache, key, options, ttl, seen } = self;
         let load = async move {
-            Ok(match (A::loaded(load.await)?, ttl) {
+            Ok(match (A::loaded(load.await).map_err(LoadError::own)?, ttl) {
                 (Some(value), Some(ttl)) => Loaded::new(value).with_ttl(ttl),
                 (value, _) => Loaded::from(value),
             })

@@ -7,12 +7,13 @@ use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use super::bulk::Bulk;
 use super::fetch::{Fetch, Loader, Look, Reread, Rules};
 use super::loaded::Fetched;
 use super::stats::Counters;
 use crate::clock::{Clock, Moment};
 use crate::defaults;
-use crate::engine::{Engine, Keep, Source, Wanted};
+use crate::engine::{Engine, Keep, Reader, Source, Wanted};
 use crate::entry::{Encode, Entry, Facts, Object, Tag};
 use crate::error::{CacheError, CacheResult};
 use crate::policy::{Freshness, Lifespan, Throttle, Times, Verdict};
@@ -191,17 +192,49 @@ impl<V: Send + Sync + 'static> Core<V> {
         loader: Loader<'static, V, E>,
     ) {
         let Ok(runtime) = Handle::try_current() else { return };
-        let Some(refreshing) = self.begin_refresh(key) else { return };
-        // Asked only now: a refresh that ended just before has told whether it failed.
-        if !self.may_load(key, &rules.freshness) {
-            return;
-        }
-        self.counters.refreshes.one();
-        let rules = Rules { newer_than: old.facts().map(|facts| facts.made), ..rules };
-        let mut fetch = Fetch { look: Look::new(self, key, rules), loader: Some(loader) };
+        let Some((refreshing, mut fetch)) = self.due(key, rules, old, loader) else { return };
         runtime.spawn(async move {
             // A failure is counted, throttled, and known to whoever asks once the value may not be answered any more.
             let _ = refreshing.core.read(&mut fetch).await;
+        });
+    }
+
+    /// The load that is to replace a value, and the right to it.
+    fn due<E>(
+        self: &Arc<Self>,
+        key: &str,
+        rules: Rules,
+        old: &Entry,
+        loader: Loader<'static, V, E>,
+    ) -> Option<(Refreshing<V>, Fetch<'static, V, E>)> {
+        let refreshing = self.begin_refresh(key)?;
+        // Asked only now: a refresh that ended just before has told whether it failed.
+        if !self.may_load(key, &rules.freshness) {
+            return None;
+        }
+        self.counters.refreshes.one();
+        let rules = Rules { newer_than: old.facts().map(|facts| facts.made), ..rules };
+        let fetch = Fetch { look: Look::new(self, key, rules), loader: Some(loader) };
+        Some((refreshing, fetch))
+    }
+
+    /// The same for many values of one loader, which is asked for all of them at once.
+    pub(super) fn refresh_many<E: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        rules: &Rules,
+        old: Vec<(Arc<str>, Entry)>,
+        bulk: Arc<Bulk<V, E>>,
+    ) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let due = |(place, (key, entry)): (usize, (Arc<str>, Entry))| {
+            let (refreshing, fetch) = self.due(&key, rules.clone(), &entry, bulk.share(place))?;
+            Some((refreshing, (place, fetch)))
+        };
+        let (refreshing, mut fetches): (Vec<_>, Vec<_>) = old.into_iter().enumerate().filter_map(due).unzip();
+        let core = Arc::clone(self);
+        runtime.spawn(async move {
+            let _refreshing = refreshing;
+            core.read_many(&mut fetches, &bulk).await;
         });
     }
 
@@ -224,6 +257,35 @@ impl<V: Send + Sync + 'static> Core<V> {
         self.engine.read(&key, Wanted::Loaded(fetch, keep)).await.map(drop)
     }
 
+    /// The same for many keys, each with its place in what `bulk` loads. Answers in their order.
+    pub(super) async fn read_many<E: Send + Sync + 'static>(
+        &self,
+        fetches: &mut [(usize, Fetch<'static, V, E>)],
+        bulk: &Bulk<V, E>,
+    ) -> Vec<CacheResult<()>> {
+        let Some(rules) = fetches.first().map(|(_, fetch)| fetch.look.rules.clone()) else { return Vec::new() };
+        let span = Lifespan { ttl: rules.freshness.ttl(), rules: Some(&rules.freshness) };
+        let keep = Keep { span, tags: &rules.tags };
+        let readers = fetches.iter_mut().map(|(place, fetch)| {
+            let key = Arc::clone(&fetch.look.key);
+            Reader { place: *place, key, wanted: Wanted::Loaded(fetch, keep), answer: None }
+        });
+        let mut readers: Vec<Reader<'_>> = readers.collect();
+        self.engine.read_many(&mut readers, &|places| bulk.begin(places)).await;
+        readers.into_iter().map(outcome).collect()
+    }
+
+    /// Looks into the tiers for many keys. Answers in their order.
+    pub(super) async fn look_at_many(&self, looks: &mut [Look<V>]) -> Vec<CacheResult<()>> {
+        let readers = looks.iter_mut().enumerate().map(|(place, look)| {
+            let key = Arc::clone(&look.key);
+            Reader { place, key, wanted: Wanted::Judged(look), answer: None }
+        });
+        let mut readers: Vec<Reader<'_>> = readers.collect();
+        self.engine.read_many(&mut readers, &|_| {}).await;
+        readers.into_iter().map(outcome).collect()
+    }
+
     pub(super) fn is_refreshing(&self, key: &str) -> bool {
         self.refreshing.lock().contains(key)
     }
@@ -235,6 +297,12 @@ impl<V: Send + Sync + 'static> Core<V> {
         let begins = refreshing.len() < defaults::REFRESHES && refreshing.insert(Arc::clone(&key));
         begins.then(|| Refreshing { core: Arc::clone(self), key })
     }
+}
+
+/// How the read of one key of a batch ended.
+fn outcome(reader: Reader<'_>) -> CacheResult<()> {
+    let unanswered = || Err(CacheError::InternalError("a key of a batch was left without an answer".into()));
+    reader.answer.unwrap_or_else(unanswered).map(drop)
 }
 
 /// A key that is being refreshed, until this is dropped.

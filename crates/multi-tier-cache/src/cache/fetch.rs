@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::core::{Core, Seen};
-use super::loaded::{LoadContext, Loaded, Outcome, late};
+use super::loaded::{LoadContext, LoadError, Loaded, Outcome, late};
 use crate::clock::Moment;
 use crate::defaults;
 use crate::engine::{Judge, Load, Made, Source, Stay, panicked, within};
@@ -18,7 +18,9 @@ use crate::error::{CacheError, CacheResult, Failure};
 use crate::policy::{Freshness, Verdict};
 
 /// A loader with its own error.
-pub(super) type Loader<'a, V, E> = Box<dyn FnOnce(LoadContext<V>) -> BoxFuture<'a, Result<Loaded<V>, E>> + Send + 'a>;
+pub(super) type Loader<'a, V, E> = Box<dyn FnOnce(LoadContext<V>) -> BoxFuture<'a, LoadResult<V, E>> + Send + 'a>;
+
+pub(super) type LoadResult<V, E> = Result<Loaded<V>, LoadError<E>>;
 
 /// The rules of one call.
 #[derive(Clone)]
@@ -194,10 +196,12 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Fetch<'_, V, E> {
         let loaded = match within(patience, loading).await {
             Some(Ok(Ok(loaded))) => loaded,
             Some(Err(panic)) => return Err(panicked(panic.as_ref())),
-            Some(Ok(Err(error))) => {
-                let failure = Failure::new("the loader failed").during("load").carrying(Arc::new(error));
+            Some(Ok(Err(LoadError::Load(error)))) => {
+                let failure = Failure::new("the loader failed").during("load").carrying(error);
                 return Err(CacheError::BackendError(failure));
             }
+            Some(Ok(Err(LoadError::Cache(error)))) => return Err(error),
+            Some(Ok(Err(LoadError::TimedOut(after)))) => return Err(late(after)),
             None => return Err(late(patience.unwrap_or_default())),
         };
         self.made(loaded, began, previous)

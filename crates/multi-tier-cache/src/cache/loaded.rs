@@ -216,6 +216,12 @@ impl<E: Send + Sync + 'static> From<CacheError> for LoadError<E> {
     }
 }
 
+impl<E> LoadError<E> {
+    pub(super) fn own(error: E) -> Self {
+        Self::Load(Arc::new(error))
+    }
+}
+
 impl LoadError<CacheError> {
     pub(super) fn into_cache_error(self) -> CacheError {
         match self {

@@ -15,6 +15,7 @@
 //! ```
 
 mod builder;
+mod bulk;
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 pub mod call;
@@ -22,6 +23,7 @@ mod core;
 mod fetch;
 pub mod key;
 mod loaded;
+mod many;
 mod options;
 mod stats;
 mod work;
@@ -240,6 +242,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         {
             return Ok(self.core.fetched(&seen.entry, seen.value));
         }
+        let load = move |context| async move { load(context).await.map_err(LoadError::own) };
         let loader: Loader<'static, V, E> = Box::new(move |context| Box::pin(load(context)));
         if options.is_plain()
             && let Some(seen) = self.hit(&key)
@@ -366,13 +369,17 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         K: Borrow<Q>,
         Q: CacheKey + ?Sized,
     {
+        self.put(&self.key(key), value.into(), options).await
+    }
+
+    async fn put(&self, key: &str, value: Arc<V>, options: &CallOptions) -> CacheResult<Option<Position>> {
         let Rules { freshness, tags, .. } = self.rules(options);
         freshness.check()?;
         let now = self.core.clock.now();
         let times = freshness.times(now, now, fastrand::f64());
-        let entry = self.core.entry(Some(value.into()), &times, None, &tags);
+        let entry = self.core.entry(Some(value), &times, None, &tags);
         let span = Lifespan { ttl: times.expires.since(now), rules: Some(&freshness) };
-        self.core.engine.put(&self.key(key), entry, Put { span, tags: &tags, announced: true }).await
+        self.core.engine.put(key, entry, Put { span, tags: &tags, announced: true }).await
     }
 
     /// Removes `key` from every tier, for every instance: no read that starts after this answers a value that was

@@ -14,7 +14,7 @@ pub struct CacheStats {
     pub fallbacks: u64,
     /// Reads that no tier had a value for.
     pub misses: u64,
-    /// Loads that began.
+    /// Loads that began; a load of many keys counts for each of them.
     pub loads: u64,
     /// Loads that failed, were given up, or panicked.
     pub failed_loads: u64,

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::bulk::Bulk;
 use super::core::Core;
-use super::fetch::{Fetch, Progress};
+use super::fetch::{Fetch, Look, Progress};
 use super::loaded::Fetched;
+use crate::defaults;
 use crate::engine::{Finish, finish, within};
 use crate::error::{CacheError, CacheResult};
 use crate::policy::{Freshness, Verdict};
@@ -37,6 +39,32 @@ pub(super) fn begin<V: Send + Sync + 'static, E: Send + Sync + 'static>(
         Ok(fetch)
     };
     Work { core: Arc::clone(core), reading: Some(finish(reading)), progress, freshness }
+}
+
+/// Reads of many keys with one loader, each with how its own ended.
+pub(super) type Many<V, E> = Vec<(Fetch<'static, V, E>, CacheResult<()>)>;
+
+/// Begins such reads.
+pub(super) fn begin_many<V: Send + Sync + 'static, E: Send + Sync + 'static>(
+    core: &Arc<Core<V>>,
+    freshness: &Arc<Freshness>,
+    looks: Vec<Look<V>>,
+    bulk: Arc<Bulk<V, E>>,
+) -> Work<V, impl Future<Output = CacheResult<Many<V, E>>> + Send + 'static> {
+    let (progress, reader) = (Arc::clone(bulk.progress()), Arc::clone(core));
+    let reading = async move {
+        let fetch = |(place, look)| (place, Fetch { look, loader: Some(bulk.share(place)) });
+        let (mut places, mut ended) = (looks.into_iter().enumerate().map(fetch), Vec::new());
+        loop {
+            let mut chunk: Vec<_> = places.by_ref().take(defaults::BATCH_KEYS).collect();
+            if chunk.is_empty() {
+                return Ok(ended);
+            }
+            let outcomes = reader.read_many(&mut chunk, &bulk).await;
+            ended.extend(chunk.into_iter().map(|(_, fetch)| fetch).zip(outcomes));
+        }
+    };
+    Work { core: Arc::clone(core), reading: Some(finish(reading)), progress, freshness: Arc::clone(freshness) }
 }
 
 impl<V, F, R> Work<V, F>

@@ -10,12 +10,15 @@
 //!    each store refused if the key was revoked since the leader began.
 //! 5. Landing the flight gives every follower the answer.
 //!
+//! A batch ([`batch`]) takes the same steps for many keys at once.
+//!
 //! # The flow of a change
 //!
 //! A put or removal ([`write`], [`invalidate`]) waits for its turn among the writers of its key, revokes the key here,
 //! changes the tiers that are awaited, lowest first, revokes once more and ends in the in-process tiers. If its caller
 //! goes away it goes on in a task of its own ([`finish`]), so that nothing is left half-done.
 
+mod batch;
 mod below;
 mod finish;
 mod follow;
@@ -32,6 +35,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::Semaphore;
 
+pub(crate) use batch::Reader;
 pub(crate) use finish::{Finish, finish};
 pub(crate) use load::{BytesLoad, Judge, Load, Made, SharedLoad, Stay, TypedLoad};
 pub(crate) use read::{Keep, Wanted, panicked};

@@ -1,6 +1,7 @@
 //! Reads: one function from the first look to the answer.
 
 use std::any::Any;
+use std::future::Future;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use futures_util::FutureExt;
 use tokio::sync::SemaphorePermit;
 
 use super::load::{Judge, Load, Made, Stay};
-use super::shared::{Lease, Leased, Refresh, Shared};
+use super::shared::{Lease, Leased, Queue, Refresh, Shared};
 use super::timer::within;
 use super::write::Led;
 use super::{Answer, Engine, Hit, Source, check_key};
@@ -39,7 +40,7 @@ pub(crate) struct Keep<'a> {
 }
 
 /// What the tiers know of a key.
-enum Found {
+pub(super) enum Found {
     /// The hit, and whether its tier's lot was drawn for promotion.
     Hit(Hit, bool),
     Miss,
@@ -48,7 +49,7 @@ enum Found {
 }
 
 /// What a reader may do once the tiers down to the coordinator's gave nothing.
-enum Ground {
+pub(super) enum Ground {
     /// There is no coordinator: every tier has been asked, and may be filled.
     Alone,
     Leased(Lease),
@@ -60,6 +61,24 @@ enum Ground {
     Late,
     /// A value came meanwhile.
     Hit(Hit),
+}
+
+/// What came of asking the coordinator.
+pub(super) enum Stand {
+    /// A value came meanwhile.
+    Found(Led),
+    Unfound(Standing),
+}
+
+/// Where a leader stands once the tiers down to the coordinator's gave nothing.
+#[derive(Default)]
+pub(super) struct Standing {
+    /// Why a tier could not be asked.
+    pub(super) outage: Option<CacheError>,
+    /// Whether the tiers below the coordinator's may be read.
+    pub(super) open: bool,
+    pub(super) lease: Option<Lease>,
+    late: bool,
 }
 
 impl Engine {
@@ -91,14 +110,8 @@ impl Engine {
     pub(crate) async fn read(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
         check_key(key)?;
         self.follow_log();
-        if wanted.kind() == Kind::Lookup && self.is_local() && !wanted.promotes() {
-            // Nothing to wait for, and nothing to store.
-            let found = (0..self.tiers.len()).find_map(|position| {
-                let source = Source::Tier(position);
-                let entry = wanted.accept(self.local.lookup_at(position, key)?, source)?;
-                Some(Hit { entry, source })
-            });
-            return self.counted(Ok(found), &wanted);
+        if let Some(answer) = self.answer_at_once(key, &mut wanted) {
+            return answer;
         }
         loop {
             let mut lead = match self.local.join(key, wanted.kind()) {
@@ -122,62 +135,112 @@ impl Engine {
         }
     }
 
+    /// The answer to a lookup where there is nothing to wait for, and nothing to store.
+    pub(super) fn answer_at_once(&self, key: &str, wanted: &mut Wanted<'_>) -> Option<Answer> {
+        if wanted.kind() != Kind::Lookup || !self.is_local() || wanted.promotes() {
+            return None;
+        }
+        let found = (0..self.tiers.len()).find_map(|position| {
+            let source = Source::Tier(position);
+            let entry = wanted.accept(self.local.lookup_at(position, key)?, source)?;
+            Some(Hit { entry, source })
+        });
+        Some(self.counted(Ok(found), wanted))
+    }
+
+    /// How many tiers, from the top, are read before the coordinator is asked how to go on.
+    pub(super) fn upper(&self) -> usize {
+        self.shared.as_ref().map_or(self.tiers.len(), |shared| shared.position + 1)
+    }
+
     /// What the leader of a flight finds or loads, and where copies of it belong.
     async fn lead(&self, key: &Arc<str>, wanted: &mut Wanted<'_>) -> Led {
-        let upper = self.shared.as_ref().map_or(self.tiers.len(), |shared| shared.position + 1);
-        let mut missed = match self.find(key, 0..upper, wanted).await {
+        let upper = self.upper();
+        let outage = match self.find(key, 0..upper, wanted).await {
             Found::Hit(hit, promote) => return self.found(key, hit, promote, None),
-            missed => missed,
+            Found::Miss => None,
+            Found::Unknown(error) => Some(error),
         };
-        // What cannot be read and will not be able to (a value of another type) is replaced.
-        let unreadable = matches!(&missed, Found::Unknown(error) if !error.is_retryable());
-        let ground = self.ground(key, upper, unreadable, wanted).await;
-        let late = matches!(ground, Ground::Late);
-        let (open, lease) = match ground {
-            // Another load of the fleet made it just now: this instance would have stored it too, whatever the lot.
-            Ground::Hit(hit) => {
-                let promote = self.tiers.get(upper - 1).is_some_and(Tier::promotes);
-                return self.found(key, hit, promote, None);
-            }
-            Ground::Leased(lease) => (lease.is_open_below(), Some(lease)),
-            Ground::Bare { open } => (open, None),
-            Ground::Alone | Ground::Late => (false, None),
+        let mut queue = Shared::queue(wanted.kind() == Kind::Load);
+        let ground = self.ground(key, outage.as_ref(), wanted, &mut queue).await;
+        let mut standing = match self.stand(key, ground, outage) {
+            Stand::Unfound(standing) => standing,
+            Stand::Found(led) => return led,
         };
-        if open {
+        if standing.open {
             match self.find(key, upper..self.tiers.len(), wanted).await {
-                Found::Hit(hit, promote) => return self.found(key, hit, promote, lease),
-                Found::Unknown(error) => missed = Found::Unknown(error),
+                Found::Hit(hit, promote) => return self.found(key, hit, promote, standing.lease),
+                Found::Unknown(error) => standing.outage = Some(error),
                 Found::Miss => {}
             }
         }
-        match (wanted, missed) {
-            (Wanted::Loaded(loader, keep), _) if late => self.load_with(&mut **loader, *keep, None).await.uncopied(),
-            (Wanted::Loaded(loader, keep), _) => self.load_with(&mut **loader, *keep, lease).await,
-            (_, Found::Unknown(error)) => Led::nothing(Err(error)),
+        self.load_or_miss(wanted, standing, self.permit()).await
+    }
+
+    /// Where the leader stands on this ground, or what another load of the fleet has made meanwhile.
+    pub(super) fn stand(&self, key: &str, ground: Ground, outage: Option<CacheError>) -> Stand {
+        let standing = Standing { outage, ..Standing::default() };
+        match ground {
+            // Made just now: this instance would have stored it too, whatever the lot.
+            Ground::Hit(hit) => {
+                let promote = self.tiers.get(self.upper() - 1).is_some_and(Tier::promotes);
+                Stand::Found(self.found(key, hit, promote, None))
+            }
+            Ground::Leased(lease) => {
+                Stand::Unfound(Standing { open: lease.is_open_below(), lease: Some(lease), ..standing })
+            }
+            Ground::Bare { open } => Stand::Unfound(Standing { open, ..standing }),
+            Ground::Late => Stand::Unfound(Standing { late: true, ..standing }),
+            Ground::Alone => Stand::Unfound(standing),
+        }
+    }
+
+    /// The end of what a leader does: no tier has a value. A load begins with its `permit`.
+    pub(super) async fn load_or_miss<P>(
+        &self,
+        wanted: &mut Wanted<'_>,
+        standing: Standing,
+        permit: impl Future<Output = Option<P>>,
+    ) -> Led {
+        let Standing { outage, lease, late, .. } = standing;
+        match (wanted, outage) {
+            (Wanted::Loaded(loader, keep), _) => {
+                let load = self.load(&mut **loader, permit);
+                let led = self.load_with(load, *keep, lease).await;
+                if late { led.uncopied() } else { led }
+            }
+            (_, Some(error)) => Led::nothing(Err(error)),
             _ => Led::nothing(Ok(None)),
         }
     }
 
     /// What a tier of this instance alone holds goes no further than this instance: a lease that was granted after a
     /// removal does not say that the removal has been heard of here.
-    fn found(&self, key: &str, hit: Hit, promote: bool, lease: Option<Lease>) -> Led {
+    pub(super) fn found(&self, key: &str, hit: Hit, promote: bool, lease: Option<Lease>) -> Led {
         let lease = lease.filter(|_| matches!(hit.source, Source::Tier(position) if self.is_shared(position)));
         let copies = self.copies_above(key, &hit, promote, lease.is_some());
         Led { origin: Origin::Copy, copies, lease, answer: Ok(Some(hit)) }
     }
 
     /// Asks the coordinator how to go on.
-    async fn ground(&self, key: &Arc<str>, upper: usize, unreadable: bool, wanted: &mut Wanted<'_>) -> Ground {
+    pub(super) async fn ground(
+        &self,
+        key: &Arc<str>,
+        outage: Option<&CacheError>,
+        wanted: &mut Wanted<'_>,
+        queue: &mut Queue,
+    ) -> Ground {
         let Some(shared) = &self.shared else { return Ground::Alone };
         let loads = wanted.kind() == Kind::Load;
-        if !loads && upper == self.tiers.len() {
+        if !loads && self.upper() == self.tiers.len() {
             return Ground::Bare { open: false };
         }
+        // What cannot be read and will not be able to (a value of another type) is replaced.
+        let unreadable = outage.is_some_and(|error| !error.is_retryable());
         let tags = if let Wanted::Loaded(_, keep) = wanted { keep.tags } else { &[] };
         let mut refresh = if unreadable || shared.remote.owes(key) { Refresh::Always } else { Refresh::No };
-        let mut queue = Shared::queue(loads);
         loop {
-            match shared.lease(key, refresh, tags, &mut queue).await {
+            match shared.lease(key, refresh, tags, queue).await {
                 Leased::Lease(lease) => return Ground::Leased(lease),
                 Leased::Late if loads => return Ground::Late,
                 Leased::Late => return Ground::Bare { open: shared.open_below(key).await.unwrap_or(false) },
@@ -201,16 +264,12 @@ impl Engine {
         let mut outage = None;
         for (position, tier) in self.tiers.iter().enumerate().skip(range.start).take(range.len()) {
             // Drawn before the read: only what is promoted needs the remaining TTL.
-            let promote = position > 0 && (wanted.promotes() || self.may_promote(tier));
+            let promote = self.draw(position, tier, wanted);
             let ask = if promote || wanted.asks_for_age() { Ask::ValueAndTtl } else { Ask::Value };
             match self.ask(position, tier, key, ask).await {
                 Ok(Some(found)) => {
-                    let undecoded = !found.has_object();
-                    let Some(entry) = wanted.accept(found, Source::Tier(position)) else { continue };
-                    if undecoded && entry.has_object() {
-                        self.local.replace_same(key, position, &entry);
-                    }
-                    return Found::Hit(Hit { entry, source: Source::Tier(position) }, promote);
+                    let Some(hit) = self.take(key, position, found, wanted) else { continue };
+                    return Found::Hit(hit, promote);
                 }
                 Ok(None) => {}
                 Err(error) => outage = Some(error),
@@ -219,33 +278,57 @@ impl Engine {
         outage.map_or(Found::Miss, Found::Unknown)
     }
 
+    /// Whether a hit in this tier is to be promoted.
+    pub(super) fn draw(&self, position: usize, tier: &Tier, wanted: &Wanted<'_>) -> bool {
+        position > 0 && (wanted.promotes() || self.may_promote(tier))
+    }
+
+    /// What a tier holds, if the reader can use it.
+    pub(super) fn take(&self, key: &str, position: usize, found: Entry, wanted: &mut Wanted<'_>) -> Option<Hit> {
+        let undecoded = !found.has_object();
+        let entry = wanted.accept(found, Source::Tier(position))?;
+        if undecoded && entry.has_object() {
+            self.local.replace_same(key, position, &entry);
+        }
+        Some(Hit { entry, source: Source::Tier(position) })
+    }
+
     async fn ask(&self, position: usize, tier: &Tier, key: &str, ask: Ask) -> CacheResult<Option<Entry>> {
         let remote = match &tier.store {
             Store::Local(_) => return Ok(self.local.lookup_at(position, key)),
             Store::Remote(remote) => remote,
         };
-        let own = !self.is_shared(position);
-        // A value under way into a tier of this process alone is taken back once it is there, if the key was revoked.
-        let doubtful = own && self.shared.is_some() && self.local.is_being_written(key);
-        if doubtful || own && !self.local.horizon().serves_unproven() {
+        if !self.may_ask(position, key) {
             return Ok(None);
         }
         // The remaining time is counted from before the question: a copy must not outlive its source by the way back.
         let asked = self.options.clock.now();
         let found = remote.get(key, ask).await?;
         let Some((bytes, ttl)) = found else { return Ok(None) };
-        let entry = self.usable(bytes, ttl, asked).await?;
-        // A tier of this process alone is as old as what this process has followed.
-        Ok(if self.is_shared(position) {
-            entry
-        } else {
-            entry.map(|entry| self.local.horizon().as_old_as_proven(entry))
-        })
+        Ok(self.usable(bytes, ttl, asked).await?.map(|entry| self.aged(position, entry)))
+    }
+
+    /// Whether an awaited tier's answer may be used.
+    pub(super) fn may_ask(&self, position: usize, key: &str) -> bool {
+        let own = !self.is_shared(position);
+        // A value under way into a tier of this process alone is taken back once it is there, if the key was revoked.
+        let doubtful = own && self.shared.is_some() && self.local.is_being_written(key);
+        !doubtful && (!own || self.local.horizon().serves_unproven())
+    }
+
+    /// An entry of an awaited tier. A tier of this process alone is as old as what this process has followed.
+    pub(super) fn aged(&self, position: usize, entry: Entry) -> Entry {
+        if self.is_shared(position) { entry } else { self.local.horizon().as_old_as_proven(entry) }
     }
 
     /// Loads, and says where the value belongs.
-    async fn load_with(&self, loader: &mut dyn Load, keep: Keep<'_>, lease: Option<Lease>) -> Led {
-        let made = match Lease::keep_during(lease.as_ref(), self.load(loader)).await {
+    async fn load_with(
+        &self,
+        load: impl Future<Output = CacheResult<Made>>,
+        keep: Keep<'_>,
+        lease: Option<Lease>,
+    ) -> Led {
+        let made = match Lease::keep_during(lease.as_ref(), load).await {
             Ok(made) => made,
             Err(error) => return Led { origin: Origin::Source, ..Led::nothing(Err(error)) },
         };
@@ -263,12 +346,12 @@ impl Engine {
     /// A value from its source only: no tier is read or filled, no flight joined.
     pub(crate) async fn load_alone(&self, loader: &mut dyn Load) -> CacheResult<Entry> {
         self.stats.miss();
-        Ok(self.load(loader).await?.entry)
+        Ok(self.load(loader, self.permit()).await?.entry)
     }
 
     /// Runs the loader; a panic in it, or in encoding what it made, is an error to its caller and to every follower.
-    async fn load(&self, loader: &mut dyn Load) -> CacheResult<Made> {
-        let Some(_permit) = self.permit().await else { return loader.instead(overloaded(self.options.max_loads)) };
+    async fn load<P>(&self, loader: &mut dyn Load, permit: impl Future<Output = Option<P>>) -> CacheResult<Made> {
+        let Some(_permit) = permit.await else { return loader.instead(overloaded(self.options.max_loads)) };
         let load = async {
             let made = loader.load().await?;
             if !self.is_local() {
@@ -280,7 +363,7 @@ impl Engine {
     }
 
     /// Waits until fewer loads run than may; `None` if that takes too long.
-    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         match self.loads.try_acquire() {
             Ok(permit) => Some(permit),
             Err(_) => within(Some(defaults::LOAD_QUEUE_WAIT), self.loads.acquire()).await?.ok(),
@@ -288,7 +371,7 @@ impl Engine {
     }
 
     /// One request, one count.
-    fn counted(&self, answer: Answer, wanted: &Wanted<'_>) -> Answer {
+    pub(super) fn counted(&self, answer: Answer, wanted: &Wanted<'_>) -> Answer {
         match (&answer, wanted) {
             (Ok(Some(Hit { source: Source::Tier(position), .. })), _) => self.stats.hit(*position),
             (Ok(_), _) | (Err(_), Wanted::Loaded(..)) => self.stats.miss(),
@@ -299,14 +382,14 @@ impl Engine {
 }
 
 impl Wanted<'_> {
-    fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Stored | Self::Judged(_) => Kind::Lookup,
             Self::Loaded(..) => Kind::Load,
         }
     }
 
-    fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
+    pub(super) fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
         match self {
             Self::Stored => (!entry.is_absent()).then_some(entry),
             Self::Judged(judge) => judge.accept(entry, from),
@@ -314,7 +397,7 @@ impl Wanted<'_> {
         }
     }
 
-    fn leads(&mut self) {
+    pub(super) fn leads(&mut self) {
         match self {
             Self::Stored => {}
             Self::Judged(judge) => judge.leads(),
@@ -326,7 +409,7 @@ impl Wanted<'_> {
         matches!(self, Self::Judged(judge) if judge.promotes())
     }
 
-    fn asks_for_age(&self) -> bool {
+    pub(super) fn asks_for_age(&self) -> bool {
         match self {
             Self::Stored => false,
             Self::Judged(judge) => judge.asks_for_age(),

@@ -69,6 +69,8 @@ pub(super) struct Queue {
     began: Instant,
     pause: Duration,
     waited: bool,
+    /// How many keys it stands for.
+    pub(super) keys: usize,
 }
 
 /// What asking for a lease gave.
@@ -115,7 +117,12 @@ impl Shared {
     }
 
     pub(super) fn queue(patient: bool) -> Queue {
-        Queue { patient, began: Instant::now(), pause: defaults::LEASE_POLL_MIN, waited: false }
+        Queue { patient, began: Instant::now(), pause: defaults::LEASE_POLL_MIN, waited: false, keys: 1 }
+    }
+
+    /// The place of a caller that asks once, and does the waiting itself.
+    pub(super) fn look(waited: bool) -> Queue {
+        Queue { waited, ..Self::queue(false) }
     }
 
     /// Asks for the lease on `key`, again and again while another load holds it and the caller is patient, within the
@@ -156,16 +163,16 @@ impl Shared {
     }
 
     /// Waits a moment while another load holds a lease; false if the caller waits no longer.
-    async fn wait(&self, queue: &mut Queue, busy: Duration) -> bool {
+    pub(super) async fn wait(&self, queue: &mut Queue, busy: Duration) -> bool {
         let left = self.coherence.wait_budget.saturating_sub(queue.began.elapsed());
         if !queue.patient || left.is_zero() {
             if queue.patient {
-                self.unleased.one();
+                self.unleased.add(queue.keys);
             }
             return false;
         }
         if !queue.waited {
-            self.waits.one();
+            self.waits.add(queue.keys);
             queue.waited = true;
         }
         rest(queue.pause.min(left).min(busy.max(defaults::LEASE_POLL_MIN))).await;

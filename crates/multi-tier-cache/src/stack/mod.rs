@@ -18,7 +18,7 @@ pub(crate) use remote::{Ask, Forget, Remote};
 use crate::clock::Clock;
 use crate::error::{CacheError, CacheResult};
 use crate::policy::{Promotion, Scale};
-use crate::traits::{CacheBackend, InProcess, L2CacheBackend};
+use crate::traits::{CacheBackend, InProcess, L2CacheBackend, ValueAndTtl};
 
 /// One tier, validated.
 pub(crate) struct Tier {
@@ -72,6 +72,11 @@ impl Tier {
             Store::Remote(remote) => Some(remote),
         }
     }
+}
+
+/// Values of which it is not known how long they still live.
+fn without_ttl(values: Vec<Option<Bytes>>) -> Vec<Option<ValueAndTtl>> {
+    values.into_iter().map(|value| value.map(|value| (value, None))).collect()
 }
 
 /// Checks a whole stack: at least one tier, levels strictly ascending.
@@ -154,5 +159,9 @@ impl L2CacheBackend for FirstTier {
 
     fn try_get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<(Bytes, Option<Duration>)>>> {
         Box::pin(async move { Ok(self.0.try_get(key).await?.map(|value| (value, None))) })
+    }
+
+    fn get_many_with_ttl<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<Vec<Option<ValueAndTtl>>>> {
+        Box::pin(async move { Ok(without_ttl(self.0.get_many(keys).await?)) })
     }
 }

@@ -11,10 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
+use futures_util::stream::{self, StreamExt};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::owed::{Debt, Owed};
+use super::without_ttl;
 use crate::breaker::Breaker;
 use crate::clock::Clock;
 use crate::defaults;
@@ -84,6 +86,55 @@ impl Remote {
             }
         };
         self.perform("get", read).await
+    }
+
+    /// The same for many keys, in their order: one question for every [`defaults::READ_CHUNK`] of them, or single ones
+    /// side by side where the backend has none for many.
+    pub(crate) async fn get_many(self: &Arc<Self>, keys: &[&str], ask: Ask) -> Vec<CacheResult<Option<ValueAndTtl>>> {
+        if !self.backend.capabilities().has(Capabilities::BATCH) {
+            return self.get_singly(keys, ask).await;
+        }
+        let mut found = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(defaults::READ_CHUNK) {
+            let owed: Vec<bool> = chunk.iter().map(|key| self.owes(key)).collect();
+            let free: Vec<&str> = chunk.iter().zip(&owed).filter(|(_, owed)| !**owed).map(|(key, _)| *key).collect();
+            let mut free = self.get_at_once(&free, ask).await.into_iter();
+            for (key, owed) in chunk.iter().zip(owed) {
+                let at_once = if owed { None } else { free.next() };
+                found.push(match at_once {
+                    Some(found) => found,
+                    None => self.get(key, ask).await,
+                });
+            }
+        }
+        found
+    }
+
+    async fn get_at_once(self: &Arc<Self>, keys: &[&str], ask: Ask) -> Vec<CacheResult<Option<ValueAndTtl>>> {
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let read = async {
+            let found = match ask {
+                Ask::Value => without_ttl(self.backend.get_many(keys).await?),
+                Ask::ValueAndTtl => self.backend.get_many_with_ttl(keys).await?,
+            };
+            if found.len() != keys.len() {
+                return Err(CacheError::InternalError("a backend answered for more or fewer keys than asked".into()));
+            }
+            Ok(found)
+        };
+        match self.perform("get", read).await {
+            Ok(found) => found.into_iter().map(Ok).collect(),
+            Err(error) if error.is_retryable() => keys.iter().map(|_| Err(error.clone())).collect(),
+            // One key may be at fault.
+            Err(_) => self.get_singly(keys, ask).await,
+        }
+    }
+
+    async fn get_singly(self: &Arc<Self>, keys: &[&str], ask: Ask) -> Vec<CacheResult<Option<ValueAndTtl>>> {
+        let reads: Vec<_> = keys.iter().map(|key| self.get(key, ask)).collect();
+        stream::iter(reads).buffered(defaults::BATCH_WIDTH).collect().await
     }
 
     /// Stores a value where no older one is to be replaced: what was read or loaded.

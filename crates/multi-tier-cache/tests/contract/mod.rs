@@ -185,9 +185,17 @@ async fn works_on_many_keys(backend: &Backend) {
         let expected = (*key != "c:many:absent").then_some(key.as_bytes());
         assert_eq!(value.as_deref(), expected, "{key:?}");
     }
+    let found = backend.get_many_with_ttl(&asked).await.unwrap();
+    assert_eq!(found.len(), asked.len());
+    for (key, found) in asked.iter().zip(found) {
+        let expected = (*key != "c:many:absent").then_some(key.as_bytes());
+        assert_eq!(found.as_ref().map(|(value, _)| &value[..]), expected, "{key:?}");
+        assert!(found.and_then(|(_, ttl)| ttl).unwrap_or(TTL) <= TTL, "{key:?}");
+    }
     backend.remove_many(&asked).await.unwrap();
     assert!(backend.get_many(&asked).await.unwrap().iter().all(Option::is_none));
     assert_eq!(backend.get_many(&[]).await.unwrap(), Vec::<Option<Bytes>>::new());
+    assert!(backend.get_many_with_ttl(&[]).await.unwrap().is_empty());
     backend.remove_many(&[]).await.unwrap();
     backend.set_many(&[], TTL).await.unwrap();
 }
