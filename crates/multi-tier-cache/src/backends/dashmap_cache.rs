@@ -294,7 +294,8 @@ mod tests {
                             6 => put(cache, &key, 0),
                             _ => put(cache, &key, random.u64(1..100)),
                         }
-                        assert!(cache.len() <= 50 + 8, "each writer may be one over while it makes room");
+                        // Not `len`: it counts shard by shard while others move on.
+                        assert!(cache.queue.lock().live <= 50, "a writer makes room before it lets go");
                     }
                 });
             }
