@@ -129,6 +129,17 @@ async fn who_waits_has_the_value_although_the_first_caller_was_dropped() {
     }
 }
 
+/// A caller goes away while its load is held, which then ends.
+async fn drop_while_loading(world: &World, source: &Source) {
+    let hold = source.hold();
+    let reader = world.start(source);
+    source.begun(1).await;
+    reader.abort();
+    let _ = reader.await;
+    hold.release();
+    world.rest().await;
+}
+
 #[tokio::test]
 async fn a_failed_load_whose_caller_was_dropped_still_pauses_the_next() {
     for place in PLACES {
@@ -136,13 +147,7 @@ async fn a_failed_load_whose_caller_was_dropped_still_pauses_the_next() {
         let (world, source) = (World::new(place, rules).await, Source::new(Answer::Fails));
         world.store("old").await;
         world.time.advance(TTL);
-        let hold = source.hold();
-        let reader = world.start(&source);
-        source.begun(1).await;
-        reader.abort();
-        let _ = reader.await;
-        hold.release();
-        world.rest().await;
+        drop_while_loading(&world, &source).await;
         assert_eq!(seen(&world.fetch(&source).await), ("old", true), "{place:?}");
         assert_eq!(source.calls(), 1, "{place:?}");
     }
@@ -156,13 +161,7 @@ async fn a_refresh_outlives_the_caller_that_began_it() {
         let (world, source) = (World::new(place, rules).await, Source::of("new"));
         world.store("old").await;
         world.time.advance(TTL);
-        let hold = source.hold();
-        let reader = world.start(&source);
-        source.begun(1).await;
-        reader.abort();
-        let _ = reader.await;
-        hold.release();
-        world.rest().await;
+        drop_while_loading(&world, &source).await;
         assert_eq!((world.peek().await.as_deref(), source.calls()), (Some("new"), 1), "{place:?}");
     }
 }
