@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::bulk::Bulk;
-use super::fetch::{Fetch, Loader, Look, Reread, Rules};
+use super::fetch::{Fetch, Loader, Look, Progress, Reread, Rules};
 use super::loaded::Fetched;
 use super::stats::Counters;
 use crate::clock::{Clock, Moment};
@@ -107,6 +107,13 @@ impl<V: Send + Sync + 'static> Core<V> {
         let verdict = self.judge(&entry, freshness);
         let is_old_copy = freshness.rereads_below(entry.born(), || self.clock.now());
         (verdict <= Verdict::Stale).then_some(Seen { entry, value, verdict, from: Source::Tier(0), is_old_copy })
+    }
+
+    /// What was kept for a slow or failed load, decoded, if these rules still allow it.
+    pub(super) fn kept(&self, progress: &Progress, freshness: &Freshness) -> Option<(Entry, Option<Arc<V>>)> {
+        let kept = progress.kept.lock().clone()?;
+        let usable = self.judge(&kept, freshness) != Verdict::Expired;
+        usable.then(|| self.decoded(kept)).flatten()
     }
 
     /// A new entry; `None` stands for absence.

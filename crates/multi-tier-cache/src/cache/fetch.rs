@@ -168,10 +168,8 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Load for Fetch<'_, V, E
     }
 
     fn instead(&mut self, error: CacheError) -> CacheResult<Made> {
-        let core = &self.look.core;
-        let kept = self.look.progress.kept.lock().take();
-        let entry = kept.filter(|entry| core.judge(entry, &self.look.rules.freshness) != Verdict::Expired);
-        let (entry, value) = entry.and_then(|entry| core.decoded(entry)).ok_or(error)?;
+        let kept = self.look.core.kept(&self.look.progress, &self.look.rules.freshness);
+        let (entry, value) = kept.ok_or(error)?;
         self.look.see(&entry, value, Verdict::StaleIfError, Source::Older);
         Ok(Made { entry, stay: Stay::Older })
     }

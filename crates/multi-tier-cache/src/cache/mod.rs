@@ -307,8 +307,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         if let Some(seen) = look.seen {
             return Some(self.core.fetched(&seen.entry, seen.value));
         }
-        let kept = look.progress.kept.lock().take()?;
-        let (entry, value) = self.core.decoded(kept)?;
+        let (entry, value) = self.core.kept(&look.progress, &rules.freshness)?;
         Some(self.core.fetched(&entry, value))
     }
 

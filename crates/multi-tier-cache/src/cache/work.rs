@@ -12,7 +12,7 @@ use super::loaded::Fetched;
 use crate::defaults;
 use crate::engine::{Finish, finish, within};
 use crate::error::{CacheError, CacheResult};
-use crate::policy::{Freshness, Verdict};
+use crate::policy::Freshness;
 
 /// A read under way. Dropped while its loader runs it goes on in a task of its own; before that it ends, and whoever
 /// follows its flight leads in its place.
@@ -91,9 +91,7 @@ where
 
     /// A value that is too old, but good enough for a caller that waits no longer.
     pub(super) fn kept(&self) -> Option<Fetched<V>> {
-        let entry = self.progress.kept.lock().clone()?;
-        let usable = self.core.judge(&entry, &self.freshness) != Verdict::Expired;
-        let (entry, value) = usable.then(|| self.core.decoded(entry))??;
+        let (entry, value) = self.core.kept(&self.progress, &self.freshness)?;
         Some(self.core.fetched(&entry, value))
     }
 }
