@@ -22,13 +22,14 @@ pub(crate) fn derive(input: DeriveInput) -> Result<TokenStream> {
     let DeriveInput { ident, generics, .. } = input;
     let generics = with_bounds(generics, &body.types);
     let (for_parameters, parameters, conditions) = generics.split_for_impl();
-    let (writer, code) = (if body.writes { quote!(key) } else { quote!(_) }, body.code);
+    let (writer, code, whole) = (if body.writes { quote!(key) } else { quote!(_) }, body.code, body.whole);
     Ok(quote! {
         #[automatically_derived]
         impl #for_parameters ::multi_tier_cache::cache::CacheKey for #ident #parameters #conditions {
             fn write_key(&self, #writer: &mut ::multi_tier_cache::cache::KeyWriter<'_>) {
                 #code
             }
+            #whole
         }
     })
 }
@@ -36,6 +37,8 @@ pub(crate) fn derive(input: DeriveInput) -> Result<TokenStream> {
 /// The body of `write_key`.
 struct Body {
     code: TokenStream,
+    /// `as_text`, where it may answer one.
+    whole: Option<TokenStream>,
     /// Whether it writes anything.
     writes: bool,
     /// The types of the fields it writes.
@@ -46,7 +49,8 @@ fn structure(fields: &Fields) -> Result<Body> {
     let fields = fields_in_key(fields)?;
     let writes = fields.iter().map(|(member, field)| write(field, &quote_spanned!(span(field)=> &self.#member)));
     let code = quote!(#(#writes)*);
-    Ok(Body { code, writes: !fields.is_empty(), types: types(&fields) })
+    let whole = if let [(member, field)] = &fields[..] { Some(whole(member, field)) } else { None };
+    Ok(Body { code, whole, writes: !fields.is_empty(), types: types(&fields) })
 }
 
 fn enumeration(data: &DataEnum) -> Result<Body> {
@@ -55,7 +59,7 @@ fn enumeration(data: &DataEnum) -> Result<Body> {
     let codes = arms.iter().map(|arm| &arm.code);
     // Without a variant there is no reference to match on either.
     let value = if arms.is_empty() { quote!(*self) } else { quote!(self) };
-    Ok(Body { code: quote!(match #value { #(#codes)* }), writes: !arms.is_empty(), types })
+    Ok(Body { code: quote!(match #value { #(#codes)* }), whole: None, writes: !arms.is_empty(), types })
 }
 
 fn arm(variant: &Variant) -> Result<Body> {
@@ -71,7 +75,20 @@ fn arm(variant: &Variant) -> Result<Body> {
             #(#writes)*
         }
     };
-    Ok(Body { code, writes: true, types: types(&fields) })
+    Ok(Body { code, whole: None, writes: true, types: types(&fields) })
+}
+
+/// A struct with one field in its key stands for that.
+fn whole(member: &Member, field: &Field) -> TokenStream {
+    let text = quote_spanned! { span(field)=>
+        ::multi_tier_cache::cache::CacheKey::as_text(&self.#member)
+    };
+    quote! {
+        #[inline]
+        fn as_text(&self) -> ::core::option::Option<&str> {
+            #text
+        }
+    }
 }
 
 fn union(data: &DataUnion) -> Error {

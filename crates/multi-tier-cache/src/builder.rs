@@ -87,7 +87,7 @@ impl CacheSystemBuilder {
     /// Gives the typed cache of this name an L1 of its own, so that it neither pushes others out nor is pushed out. Both
     /// must be stores inside this process. The statistics of L1 are those of all its parts.
     pub fn with_l1_of(mut self, cache: &str, backend: Arc<dyn CacheBackend>) -> Self {
-        self.regions.push((KeyBuf::new(cache, &()).to_string(), backend));
+        self.regions.push((KeyBuf::beginning(cache).into(), backend));
         self
     }
 

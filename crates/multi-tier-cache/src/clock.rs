@@ -23,13 +23,14 @@ impl Moment {
 
     /// This moment moved by `duration`; durations too long to represent (584 years) give [`Moment::NEVER`].
     #[must_use]
+    #[inline]
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(nanos(duration)))
     }
 
     /// The moment `duration` earlier, but not before the beginning of the clock.
     pub(crate) fn before(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_sub(nanos(duration)))
     }
 
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
@@ -45,6 +46,12 @@ impl Moment {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// Durations too long to represent are the longest one.
+#[inline]
+fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 impl fmt::Debug for Moment {
@@ -90,12 +97,33 @@ impl Clock {
     #[must_use]
     #[inline]
     pub fn has_passed(&self, deadline: Moment) -> bool {
-        match &self.0 {
-            Source::System => {
-                deadline.0 <= kernel::coarse().saturating_add(COARSE_SLACK) && deadline.0 <= kernel::precise()
-            }
-            Source::Manual(time) => deadline.0 <= time.load(Ordering::Acquire),
-        }
+        self.tick().has_passed(deadline)
+    }
+
+    /// One cheap reading, for several deadlines.
+    #[inline]
+    pub(crate) fn tick(&self) -> Tick<'_> {
+        let near = match &self.0 {
+            Source::System => kernel::coarse().saturating_add(COARSE_SLACK),
+            Source::Manual(_) => u64::MAX,
+        };
+        Tick { clock: self, near: Moment(near) }
+    }
+}
+
+/// A moment at which deadlines are compared with the present. Not to be kept: it is right for a few milliseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Tick<'a> {
+    clock: &'a Clock,
+    /// What is later than this has not come; about the rest the precise clock is asked.
+    near: Moment,
+}
+
+impl Tick<'_> {
+    /// Whether `deadline` has come. Exact.
+    #[inline]
+    pub(crate) fn has_passed(self, deadline: Moment) -> bool {
+        deadline <= self.near && deadline <= self.clock.now()
     }
 }
 

@@ -137,6 +137,15 @@ impl Entry {
         }
     }
 
+    /// The same without a second reference to the entry.
+    #[inline]
+    pub(crate) fn into_object<T: Any + Send + Sync>(self) -> Option<Arc<T>> {
+        match self.body {
+            Body::Bytes(_) => None,
+            Body::Shared(shared) => Arc::clone(shared.object.as_ref()?).downcast().ok(),
+        }
+    }
+
     /// Whether `other` holds the very same value, in whatever form.
     pub(crate) fn is_same_value(&self, other: &Self) -> bool {
         let bytes = |entry: &Self| entry.known_bytes().map(|bytes| (bytes.as_ptr(), bytes.len()));

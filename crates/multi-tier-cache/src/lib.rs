@@ -99,6 +99,7 @@ pub mod serialization;
 mod stack;
 mod sync;
 mod system;
+mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testing;
 pub mod traits;

@@ -172,6 +172,12 @@ pub trait InProcess: Send + Sync {
     /// The entry of `key` if it has not expired.
     fn lookup(&self, key: &str) -> Option<Entry>;
 
+    /// The same for a caller that tells itself whether the entry has expired, and calls [`lookup`](Self::lookup) if so:
+    /// most reads end with this, and the clock is read once for all that depends on it. Unless overridden, `lookup`.
+    fn find(&self, key: &str) -> Option<Entry> {
+        self.lookup(key)
+    }
+
     /// Keeps `entry` until its deadline, replacing what was there. A store may decline or evict at any time.
     fn store(&self, key: &Arc<str>, entry: Entry);
 

@@ -1,6 +1,7 @@
 //! `#[derive(CacheKey)]`: what a type's key is made of.
 #![cfg(feature = "macros")]
 
+use std::borrow::Borrow;
 use std::fmt::Debug;
 
 use multi_tier_cache::CacheKey;
@@ -13,6 +14,16 @@ struct Empty {}
 
 #[derive(CacheKey)]
 struct UserId(u64);
+
+/// Stands for its text, borrowed too.
+#[derive(CacheKey)]
+struct Name(&'static str);
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self.0
+    }
+}
 
 #[derive(CacheKey)]
 struct Named<'a> {
@@ -37,6 +48,8 @@ fn a_struct_is_its_fields_in_order() {
     assert_eq!(Unit.key_text(), "");
     assert_eq!(Empty {}.key_text(), "");
     assert_eq!(UserId(7).key_text(), "7");
+    assert_eq!(Name("a:b").key_text(), Borrow::<str>::borrow(&Name("a:b")).key_text());
+    assert_eq!((Name("a:b"), 1).key_text(), "a%3Ab:1");
     assert_eq!(Named { name: "a:b", id: UserId(7), r#type: Some(1) }.key_text(), "a%3Ab:7:1:1");
     assert_eq!((Named { name: "", id: UserId(7), r#type: None }, true).key_text(), ":7:0:true");
 }

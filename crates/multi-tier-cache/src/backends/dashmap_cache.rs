@@ -165,12 +165,16 @@ impl Queue {
 
 impl InProcess for DashMapCache {
     fn lookup(&self, key: &str) -> Option<Entry> {
-        let entry = self.map.get(key).map(|held| held.entry.clone())?;
+        let entry = self.find(key)?;
         if self.clock.has_passed(entry.expires()) {
             drop(self.remove_if(key, |entry| self.clock.has_passed(entry.expires())));
             return None;
         }
         Some(entry)
+    }
+
+    fn find(&self, key: &str) -> Option<Entry> {
+        self.map.get(key).map(|held| held.entry.clone())
     }
 
     fn store(&self, key: &Arc<str>, entry: Entry) {

@@ -1,6 +1,8 @@
 //! The default first tier: a bounded map with scan-resistant eviction.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -40,7 +42,7 @@ pub struct QuickCacheBackend {
     clock: Clock,
 }
 
-type Store = Cache<Arc<str>, Slot, SlotWeight, foldhash::fast::RandomState, DefaultLifecycle<Arc<str>, Slot>>;
+type Store = Cache<Name, Entry, OwnWeight, foldhash::fast::RandomState, DefaultLifecycle<Name, Entry>>;
 
 #[derive(Debug, Clone, Copy)]
 enum Bound {
@@ -48,20 +50,32 @@ enum Bound {
     Bytes,
 }
 
-/// An entry with its weight at insertion. The store requires that a weight never changes, while an entry's length
-/// may become known later.
-#[derive(Clone)]
-struct Slot {
-    entry: Entry,
+/// A key with its entry's weight at insertion. The store requires that a weight never changes, while an entry's length
+/// may become known later. Kept with the key, for a hit copies all that is kept with the value.
+#[derive(Clone, PartialEq, Eq)]
+struct Name {
+    key: Arc<str>,
     weight: u64,
 }
 
-#[derive(Clone)]
-struct SlotWeight;
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.key
+    }
+}
 
-impl Weighter<Arc<str>, Slot> for SlotWeight {
-    fn weight(&self, _: &Arc<str>, slot: &Slot) -> u64 {
-        slot.weight
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+#[derive(Clone)]
+struct OwnWeight;
+
+impl Weighter<Name, Entry> for OwnWeight {
+    fn weight(&self, name: &Name, _: &Entry) -> u64 {
+        name.weight
     }
 }
 
@@ -118,7 +132,7 @@ impl QuickCacheBackend {
             .build()
             .map_err(|error| CacheError::ConfigError(error.to_string()))?;
         let (hasher, lifecycle) = (foldhash::fast::RandomState::default(), DefaultLifecycle::default());
-        let cache = Cache::with_options(options, SlotWeight, hasher, lifecycle);
+        let cache = Cache::with_options(options, OwnWeight, hasher, lifecycle);
         Ok(Self { cache, bound, clock: Clock::system() })
     }
 
@@ -135,7 +149,7 @@ impl QuickCacheBackend {
     /// Drops an entry that was seen expired, unless it has been replaced since.
     #[cold]
     fn drop_expired(&self, key: &str) {
-        self.cache.remove_if(key, |slot| self.clock.has_passed(slot.entry.expires()));
+        self.cache.remove_if(key, |entry| self.clock.has_passed(entry.expires()));
     }
 }
 
@@ -150,7 +164,7 @@ fn shards(capacity: u64, least: u64) -> u64 {
 impl InProcess for QuickCacheBackend {
     #[inline]
     fn lookup(&self, key: &str) -> Option<Entry> {
-        let Slot { entry, .. } = self.cache.get(key)?;
+        let entry = self.find(key)?;
         if self.clock.has_passed(entry.expires()) {
             self.drop_expired(key);
             return None;
@@ -158,9 +172,14 @@ impl InProcess for QuickCacheBackend {
         Some(entry)
     }
 
+    #[inline]
+    fn find(&self, key: &str) -> Option<Entry> {
+        self.cache.get(key)
+    }
+
     fn store(&self, key: &Arc<str>, entry: Entry) {
         let weight = self.weight(key, &entry);
-        self.cache.insert(Arc::clone(key), Slot { entry, weight });
+        self.cache.insert(Name { key: Arc::clone(key), weight }, entry);
     }
 
     fn evict(&self, key: &str) {
@@ -168,7 +187,7 @@ impl InProcess for QuickCacheBackend {
     }
 
     fn evict_where(&self, matches: &dyn Fn(&str) -> bool) {
-        self.cache.retain(|key, _| !matches(key));
+        self.cache.retain(|name, _| !matches(&name.key));
     }
 }
 

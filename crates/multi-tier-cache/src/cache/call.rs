@@ -22,8 +22,12 @@ pub fn begin<K, V>(cache: &Cache<K, V>, key: impl Arguments<K>, options: CallOpt
 where
     V: Send + Sync + 'static,
 {
+    let plain = options.is_plain();
+    if plain && let Some(value) = cache.fresh(&key) {
+        return Begun::Hit(value);
+    }
     let key = cache.key(&key);
-    let seen = if options.is_plain() { cache.hit(&key) } else { None };
+    let seen = if plain { cache.hit(&key) } else { None };
     match seen {
         Some(seen) if seen.verdict == Verdict::Fresh => {
             if seen.is_old_copy {

@@ -9,9 +9,10 @@ use tokio::runtime::Handle;
 
 use super::bulk::Bulk;
 use super::fetch::{Fetch, Loader, Look, Progress, Reread, Rules};
+use super::key::KeyBuf;
 use super::loaded::Fetched;
 use super::stats::Counters;
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Moment, Tick};
 use crate::defaults;
 use crate::engine::{Engine, Keep, Reader, Source, Wanted};
 use crate::entry::{Encode, Entry, Facts, Object, Tag};
@@ -23,10 +24,14 @@ use crate::wire::envelope::fingerprint;
 pub(super) struct Core<V> {
     pub(super) engine: Arc<Engine>,
     pub(super) name: Arc<str>,
+    /// What every key begins with.
+    pub(super) beginning: Box<str>,
     pub(super) freshness: Arc<Freshness>,
     pub(super) tags: Arc<[Tag]>,
     pub(super) counters: Counters,
     pub(super) clock: Clock,
+    /// Whether a fresh value in process may be due for something as well.
+    watches_age: bool,
     codec: Arc<dyn Codec<V>>,
     encode: Encode,
     schema: u64,
@@ -60,10 +65,12 @@ impl<V: Send + Sync + 'static> Core<V> {
             None => Err(CacheError::InternalError("an object is not of the type it was stored as".into())),
         });
         Self {
+            beginning: KeyBuf::beginning(name),
             name: name.into(),
+            watches_age: freshness.watches_age(),
             freshness,
             tags,
-            counters: Counters::default(),
+            counters: Counters { fresh_hits: engine.lend_counter(), ..Counters::default() },
             clock: engine.clock().clone(),
             engine,
             codec,
@@ -98,8 +105,23 @@ impl<V: Send + Sync + 'static> Core<V> {
         Some((entry.with_object(Arc::clone(&value) as Object).ok()?, Some(value)))
     }
 
-    /// An entry in process that is decoded and may be answered at once.
+    /// The value of an entry in process that is decoded and fresh, with nothing to be done after it. `None` within is a
+    /// remembered absence.
     #[inline]
+    #[expect(clippy::option_option, reason = "that there is no value is an answer too")]
+    pub(super) fn fresh(&self, entry: Entry, tick: Tick<'_>) -> Option<Option<Arc<V>>> {
+        if self.watches_age {
+            let fresh = |seen: &Seen<V>| seen.verdict == Verdict::Fresh && !seen.is_old_copy;
+            return self.glance(entry).filter(fresh).map(|seen| seen.value);
+        }
+        let facts = entry.facts()?;
+        if facts.schema != self.schema || tick.has_passed(facts.fresh_until) {
+            return None;
+        }
+        if facts.absent { Some(None) } else { entry.into_object::<V>().map(Some) }
+    }
+
+    /// An entry in process that is decoded and may be answered at once.
     pub(super) fn glance(&self, entry: Entry) -> Option<Seen<V>> {
         let freshness = &*self.freshness;
         let facts = entry.facts().filter(|facts| facts.schema == self.schema)?;
@@ -303,6 +325,12 @@ impl<V: Send + Sync + 'static> Core<V> {
         let mut refreshing = self.refreshing.lock();
         let begins = refreshing.len() < defaults::REFRESHES && refreshing.insert(Arc::clone(&key));
         begins.then(|| Refreshing { core: Arc::clone(self), key })
+    }
+}
+
+impl<V> Drop for Core<V> {
+    fn drop(&mut self) {
+        self.engine.take_back(&self.counters.fresh_hits);
     }
 }
 

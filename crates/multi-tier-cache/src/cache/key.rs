@@ -10,7 +10,7 @@
 //! |---|---|
 //! | integer | its decimal digits, behind `-` if it is negative |
 //! | `bool` | `true` or `false` |
-//! | `char`, `str`, `String` | the text; `%`, `:`, space and ASCII control characters as `%` and two hex digits |
+//! | `char`, `str`, `String` | the text; `%`, `:`, space and ASCII control characters as `%` and two hex digits; a text that is the whole key keeps its colons |
 //! | `Uuid` (feature `uuid`) | lower-case hexadecimal digits with hyphens |
 //! | array, slice, `Vec` | the number of elements, then each element |
 //! | `Option` | `0` for `None`; `1` and the value for `Some` |
@@ -77,6 +77,8 @@ pub(crate) use self::buf::KeyBuf;
 ///
 /// assert_eq!((Address([10, 0, 0, 1].into()), 443).key_text(), "10.0.0.1:443");
 /// assert_eq!(Address([0; 16].into()).key_text(), "%3A%3A");
+/// assert_eq!("user:7".key_text(), "user:7");
+/// assert_eq!(("user:7", 1).key_text(), "user%3A7:1");
 /// ```
 ///
 /// # What an implementation must keep
@@ -99,10 +101,16 @@ pub trait CacheKey {
     /// Writes the parts of this value, in their order.
     fn write_key(&self, key: &mut KeyWriter<'_>);
 
-    /// The parts as text: the entry's key without the cache's name.
+    /// The text that the value is or stands for, if it is one. As a whole key it keeps its colons, and is not copied
+    /// where it needs no other escape. The same for all values of the type; `None` unless overridden.
+    fn as_text(&self) -> Option<&str> {
+        None
+    }
+
+    /// The entry's key without the cache's name.
     fn key_text(&self) -> String {
         let mut key = KeyBuf::default();
-        self.write_key(&mut KeyWriter::new(&mut key));
+        key.push_key(self);
         key.into_string()
     }
 }
@@ -123,7 +131,7 @@ impl<'a> KeyWriter<'a> {
     /// Writes one part: `text`, escaped.
     pub fn text(&mut self, text: &str) {
         self.separate();
-        self.escape(text);
+        self.escape(text, Escaped::Colons);
     }
 
     /// Writes one part: what `value` displays, escaped. Different values must display differently.
@@ -131,7 +139,7 @@ impl<'a> KeyWriter<'a> {
     /// A `Display` that fails, which it must not, ends the part there.
     pub fn display(&mut self, value: impl fmt::Display) {
         self.separate();
-        let _ = write!(Escaped(self), "{value}");
+        let _ = write!(Escaping(self), "{value}");
     }
 
     /// Writes one part that needs no escape.
@@ -140,23 +148,13 @@ impl<'a> KeyWriter<'a> {
         let _ = write!(self.key, "{value}");
     }
 
-    /// Writes one part: the decimal digits. Most keys are such numbers, and formatting takes longer.
-    fn number(&mut self, number: u64) {
+    /// Writes one part: the decimal digits.
+    fn number(&mut self, number: impl itoa::Integer) {
         self.separate();
-        let (mut digits, mut length, mut rest) = ([b'0'; u64::MAX.ilog10() as usize + 1], 0, number);
-        for digit in digits.iter_mut().rev() {
-            *digit += (rest % 10) as u8;
-            rest /= 10;
-            length += 1;
-            if rest == 0 {
-                break;
-            }
-        }
-        if let Some(Ok(digits)) = digits.get(digits.len() - length..).map(str::from_utf8) {
-            self.key.push_str(digits);
-        }
+        self.key.push_str(itoa::Buffer::new().format(number));
     }
 
+    #[inline]
     fn separate(&mut self) {
         if !self.first {
             self.key.push_str(":");
@@ -164,13 +162,16 @@ impl<'a> KeyWriter<'a> {
         self.first = false;
     }
 
-    fn escape(&mut self, text: &str) {
-        // No branch for each byte, so that it compiles to vectors: most texts need no escape.
-        if !text.bytes().fold(false, |found, byte| found | is_escaped(byte)) {
-            return self.key.push_str(text);
-        }
+    #[inline]
+    fn escape(&mut self, text: &str, escaped: Escaped) {
+        // Most texts need none.
+        if escaped.occurs_in(text.as_bytes()) { self.escape_each(text, escaped) } else { self.key.push_str(text) }
+    }
+
+    #[cold]
+    fn escape_each(&mut self, text: &str, escaped: Escaped) {
         let mut plain = 0;
-        for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| is_escaped(*byte)) {
+        for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| escaped.has(*byte)) {
             self.key.push_str(text.get(plain..at).unwrap_or_default());
             let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 };
             let escape = [b'%', digit(byte >> 4), digit(byte & 15)];
@@ -181,26 +182,78 @@ impl<'a> KeyWriter<'a> {
     }
 }
 
-/// What would end a part, begin an escape, or be refused by Memcached.
-fn is_escaped(byte: u8) -> bool {
-    byte <= b' ' || matches!(byte, b':' | b'%' | 0x7f)
+/// Which bytes are escaped: what would end a part, begin an escape, or be refused by Memcached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Escaped {
+    Colons,
+    NoColons,
 }
 
-struct Escaped<'w, 'a>(&'w mut KeyWriter<'a>);
+impl Escaped {
+    fn has(self, byte: u8) -> bool {
+        byte <= b' ' || matches!(byte, b'%' | 0x7f) || byte == b':' && self == Self::Colons
+    }
 
-impl fmt::Write for Escaped<'_, '_> {
+    /// Whether one of `text` is, eight bytes at a time.
+    #[inline]
+    fn occurs_in(self, text: &[u8]) -> bool {
+        let (words, rest) = text.as_chunks();
+        let among_words = words.iter().fold(0, |found, word| found | self.among(u64::from_ne_bytes(*word)));
+        // The last eight bytes tell of the rest, where there are so many.
+        let among_rest = match text.last_chunk() {
+            Some(last) => self.among(u64::from_ne_bytes(*last)) != 0,
+            None => rest.iter().any(|byte| self.has(*byte)),
+        };
+        among_words != 0 || among_rest
+    }
+
+    /// Not zero if one of eight bytes is escaped. A byte is less than n if n can only be subtracted from it by borrowing,
+    /// and its highest bit is not set.
+    ///
+    /// Source: the tests for a byte less than n, and for a zero byte, of S. E. Anderson's "Bit Twiddling Hacks".
+    #[inline]
+    fn among(self, word: u64) -> u64 {
+        const EACH: u64 = u64::MAX / 255;
+        let less_than = |word: u64, n: u8| word.wrapping_sub(EACH * u64::from(n)) & !word & (EACH << 7);
+        let equal_to = |byte: u8| less_than(word ^ (EACH * u64::from(byte)), 1);
+        let colon = if self == Self::Colons { b':' } else { b'%' };
+        less_than(word, b' ' + 1) | equal_to(b'%') | equal_to(0x7f) | equal_to(colon)
+    }
+}
+
+struct Escaping<'w, 'a>(&'w mut KeyWriter<'a>);
+
+impl fmt::Write for Escaping<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.escape(text);
+        self.0.escape(text, Escaped::Colons);
         Ok(())
     }
 }
 
 #[cfg(all(test, feature = "macros"))]
 mod tests {
+    use super::Escaped;
     use crate::cache::CacheKey;
 
     #[derive(CacheKey)]
     struct Inside<T>(u8, T);
+
+    #[test]
+    fn what_is_escaped_is_found_wherever_it_stands() {
+        for length in 1..=25 {
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    for escaped in [Escaped::Colons, Escaped::NoColons] {
+                        for other in [b'a', 0xc3, b'~', b'!'] {
+                            let mut text = vec![other; length];
+                            text[place] = byte;
+                            assert_eq!(escaped.occurs_in(&text), escaped.has(byte), "{byte} at {place} of {length}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_derive_holds_in_this_crate_as_well() {

@@ -10,7 +10,6 @@ use futures_util::stream::{self, StreamExt};
 use super::bulk::{Bulk, BulkLoader};
 use super::core::Seen;
 use super::fetch::{Look, Rules};
-use super::key::KeyBuf;
 use super::{Cache, CacheKey, CallOptions, LoadError, work};
 use crate::coordinator::Position;
 use crate::defaults;
@@ -138,7 +137,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         let mut outcome = Ok(());
         if !batch.missed.is_empty() {
             let (keys, looks): (Vec<K>, Vec<_>) = std::mem::take(&mut batch.missed).into_iter().unzip();
-            let bulk = Bulk::new(self.bulk_loader::<Q, E, F, Fut, R>(keys.clone(), &load));
+            let bulk = Bulk::new(Self::bulk_loader::<Q, E, F, Fut, R>(keys.clone(), &load));
             let ended = work::begin_many(&self.core, &rules.freshness, looks, bulk).end().await?;
             for (key, (mut fetch, ended)) in keys.into_iter().zip(ended) {
                 match fetch.look.seen.take() {
@@ -151,7 +150,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         }
         if !batch.due.is_empty() {
             let (keys, old) = batch.due.into_iter().map(|(key, text, entry)| (key, (text, entry))).unzip();
-            let bulk = Bulk::new(self.bulk_loader::<Q, E, F, Fut, R>(keys, &load));
+            let bulk = Bulk::new(Self::bulk_loader::<Q, E, F, Fut, R>(keys, &load));
             self.core.refresh_many(&rules, old, bulk);
         }
         outcome?;
@@ -201,7 +200,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     }
 
     /// `load` for keys that go by their places among these.
-    fn bulk_loader<Q, E, F, Fut, R>(&self, keys: Vec<K>, load: &Arc<F>) -> BulkLoader<V, E>
+    fn bulk_loader<Q, E, F, Fut, R>(keys: Vec<K>, load: &Arc<F>) -> BulkLoader<V, E>
     where
         K: Borrow<Q> + Clone + Send + Sync + 'static,
         Q: CacheKey + ?Sized,
@@ -210,11 +209,11 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         Fut: Future<Output = Result<R, E>> + Send + 'static,
         R: IntoIterator<Item = (K, V)>,
     {
-        let (name, load, keys) = (Arc::clone(&self.core.name), Arc::clone(load), Arc::new(keys));
+        let (load, keys) = (Arc::clone(load), Arc::new(keys));
         Arc::new(move |places| {
-            let (name, load, keys) = (Arc::clone(&name), Arc::clone(&load), Arc::clone(&keys));
+            let (load, keys) = (Arc::clone(&load), Arc::clone(&keys));
             Box::pin(async move {
-                let text = |key: &K| KeyBuf::new(&name, key.borrow()).to_string();
+                let text = |key: &K| key.borrow().key_text();
                 let asked = places.iter().filter_map(|place| keys.get(*place).cloned()).collect();
                 let pairs = load(asked).await?;
                 let known = places.iter().filter_map(|place| Some((text(keys.get(*place)?), *place)));

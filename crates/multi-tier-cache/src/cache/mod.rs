@@ -134,20 +134,22 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         K: Borrow<Q>,
         Q: CacheKey + ?Sized,
     {
-        let key = self.key(key);
+        match self.fresh(key) {
+            Some(value) => Ok(value),
+            // Boxed, as every way but the quickest: a hit must not move a future that is made for it.
+            None => Box::pin(self.get_slowly(self.key(key))).await,
+        }
+    }
+
+    async fn get_slowly(&self, key: KeyBuf) -> CacheResult<Option<Arc<V>>> {
         if let Some(seen) = self.hit(&key) {
             if seen.is_old_copy {
                 self.core.reread(&key);
             }
             return Ok(seen.value);
         }
-        // Boxed, as every way below the first tier: a hit must not move a future that is made for it.
-        Box::pin(self.get_below(&key)).await
-    }
-
-    async fn get_below(&self, key: &str) -> CacheResult<Option<Arc<V>>> {
-        let mut look = Look::new(&self.core, key, self.rules(&CallOptions::default()));
-        self.core.engine.read(key, Wanted::Judged(&mut look)).await?;
+        let mut look = Look::new(&self.core, &key, self.rules(&CallOptions::default()));
+        self.core.engine.read(&key, Wanted::Judged(&mut look)).await?;
         let Some(seen) = look.seen.filter(|seen| seen.verdict <= Verdict::Stale) else {
             self.core.counters.misses.one();
             return Ok(None);
@@ -194,8 +196,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
     {
-        if let Some(seen) = self.fresh_hit(&self.key(key)) {
-            return seen.value.ok_or(LoadError::Cache(CacheError::NotFound));
+        if let Some(value) = self.fresh(key) {
+            return value.ok_or(LoadError::Cache(CacheError::NotFound));
         }
         let load = move |_| async move { load().await.map(Loaded::new) };
         let fetched = Box::pin(self.fetch(key, &CallOptions::default(), load)).await?;
@@ -216,8 +218,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Option<V>, E>> + Send + 'static,
     {
-        if let Some(seen) = self.fresh_hit(&self.key(key)) {
-            return Ok(seen.value);
+        if let Some(value) = self.fresh(key) {
+            return Ok(value);
         }
         let load = move |_| async move { load().await.map(Loaded::from) };
         Box::pin(self.fetch(key, &CallOptions::default(), load)).await.map(Fetched::into_value)
@@ -237,11 +239,6 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         Fut: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
         let key = self.key(key);
-        if options.is_plain()
-            && let Some(seen) = self.fresh_hit(&key)
-        {
-            return Ok(self.core.fetched(&seen.entry, seen.value));
-        }
         let load = move |context| async move { load(context).await.map_err(LoadError::own) };
         let loader: Loader<'static, V, E> = Box::new(move |context| Box::pin(load(context)));
         if options.is_plain()
@@ -423,8 +420,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// # Errors
     /// As [`CacheManager::invalidate_pattern`](crate::CacheManager::invalidate_pattern).
     pub async fn clear(&self) -> CacheResult<Option<Position>> {
-        let beginning = KeyBuf::new(&self.core.name, &());
-        self.core.engine.invalidate_pattern(&format!("{}*", literal(&beginning))).await
+        self.core.engine.invalidate_pattern(&format!("{}*", literal(&self.core.beginning))).await
     }
 
     /// What happened in this cache so far.
@@ -434,7 +430,17 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     }
 
     fn key<Q: CacheKey + ?Sized>(&self, key: &Q) -> KeyBuf {
-        KeyBuf::new(&self.core.name, key)
+        KeyBuf::new(&self.core.beginning, key)
+    }
+
+    /// The answer to most reads.
+    #[inline]
+    #[expect(clippy::option_option, reason = "that there is no value is an answer too")]
+    fn fresh<Q: CacheKey + ?Sized>(&self, key: &Q) -> Option<Option<Arc<V>>> {
+        let core = &self.core;
+        let value = core.engine.first(&self.key(key), |entry, tick| core.fresh(entry, tick))?;
+        core.counters.fresh_hits.increment();
+        Some(value)
     }
 
     fn rules(&self, options: &CallOptions) -> Rules {
@@ -453,15 +459,6 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     fn hit(&self, key: &str) -> Option<Seen<V>> {
         let seen = self.core.engine.hit(key, |entry| self.core.glance(entry))?;
         Some(self.counted(seen))
-    }
-
-    /// The same, if nothing has to be refreshed after it.
-    #[inline]
-    fn fresh_hit(&self, key: &str) -> Option<Seen<V>> {
-        let fresh = |seen: &Seen<V>| seen.verdict == Verdict::Fresh && !seen.is_old_copy;
-        let seen = self.core.engine.hit(key, |entry| self.core.glance(entry).filter(fresh))?;
-        self.core.counters.hits.one();
-        Some(seen)
     }
 
     fn counted(&self, seen: Seen<V>) -> Seen<V> {

@@ -1,6 +1,9 @@
 //! Counters of one typed cache.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::telemetry::Counter;
 
 /// What happened in one typed cache since it was made. All counters; the parts of a snapshot may be a few calls apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,8 +29,11 @@ pub struct CacheStats {
     pub rejected: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Counters {
+    /// Fresh hits in the first tier: most of all reads. The engine counts them with its own.
+    pub(super) fresh_hits: Arc<Counter>,
+    /// Every other hit.
     pub(super) hits: Count,
     pub(super) stale_hits: Count,
     pub(super) fallbacks: Count,
@@ -55,7 +61,7 @@ impl Count {
 impl Counters {
     pub(super) fn snapshot(&self) -> CacheStats {
         CacheStats {
-            hits: self.hits.get(),
+            hits: self.fresh_hits.sum() + self.hits.get(),
             stale_hits: self.stale_hits.get(),
             fallbacks: self.fallbacks.get(),
             misses: self.misses.get(),

@@ -43,7 +43,7 @@ impl CacheManager {
         Fut: Future<Output = CacheResult<Bytes>> + Send,
     {
         let cached = self.may_be_cached(options).await?;
-        if let Some(bytes) = self.engine.hit_if(cached, key, |entry| entry.into_bytes().ok()) {
+        if cached && let Some(bytes) = self.engine.hit(key, |entry| entry.into_bytes().ok()) {
             return Ok(bytes);
         }
         self.compute(key, options, cached, &mut BytesLoad::new(compute)).await?.into_bytes()
@@ -67,7 +67,7 @@ impl CacheManager {
     {
         let cached = self.may_be_cached(options).await?;
         let decode = |entry: Entry| self.serializer.deserialize(&entry.into_bytes().ok()?).ok();
-        if let Some(value) = self.engine.hit_if(cached, key, decode) {
+        if cached && let Some(value) = self.engine.hit(key, decode) {
             return Ok(value);
         }
         let mut load = TypedLoad::new(self.serializer.clone(), compute);
@@ -91,7 +91,7 @@ impl CacheManager {
         Fut: Future<Output = CacheResult<T>> + Send,
     {
         let cached = self.may_be_cached(options).await?;
-        if let Some(value) = self.engine.hit_if(cached, key, |entry| entry.object_as()) {
+        if cached && let Some(value) = self.engine.hit(key, Entry::into_object) {
             return Ok(value);
         }
         let mut load = SharedLoad::new(self.serializer.clone(), compute);

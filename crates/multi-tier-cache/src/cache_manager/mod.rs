@@ -248,7 +248,7 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
-        if let Some(value) = self.engine.hit(key, |entry| entry.object_as()) {
+        if let Some(value) = self.engine.hit(key, Entry::into_object) {
             return Ok(value);
         }
         self.get_or_compute_shared_with_options(key, &CallOptions::new(strategy), compute).await
@@ -289,7 +289,7 @@ impl CacheManager {
         self.put_value(key, value, strategy.to_duration(), &[], true).await.map(drop)
     }
 
-    /// Requests, hits and misses so far. Lock-free; the parts of one snapshot may be a few requests apart.
+    /// Requests, hits and misses so far. The parts of one snapshot may be a few requests apart.
     #[must_use]
     pub fn get_stats(&self) -> CacheManagerStats {
         self.engine.stats()

@@ -52,6 +52,7 @@ use crate::invalidation::{Bus, CoherenceConfig, CoherenceStats, Follower, Invali
 use crate::local::{Horizon, Limits, Local, Store as LocalStore};
 use crate::policy::PromotionCondition;
 use crate::stack::{CacheTier, Forget, Store, Tier, TierStats, validate};
+use crate::telemetry::Counter;
 use crate::traits::Capabilities;
 use below::Below;
 use shared::Shared;
@@ -166,6 +167,16 @@ impl Engine {
             TierStats::new(tier.level, tier.backend.name().to_owned(), self.stats.hits_of(position))
         };
         self.tiers.iter().enumerate().map(stats).collect()
+    }
+
+    /// A counter of hits in the first tier, for a cache that counts its own.
+    pub(crate) fn lend_counter(&self) -> Arc<Counter> {
+        self.stats.lend()
+    }
+
+    /// Ends the use of a lent counter; what it counted stays.
+    pub(crate) fn take_back(&self, counter: &Arc<Counter>) {
+        self.stats.take_back(counter);
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -1,8 +1,11 @@
-//! Counters of an engine. One increment per request, spread over cells so that busy threads do not share a line.
+//! Counters of an engine. One increment per request.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-const CELLS: usize = 16;
+use parking_lot::Mutex;
+
+use crate::telemetry::Counter;
 
 /// Requests, hits and misses of a cache since it was made.
 ///
@@ -32,6 +35,8 @@ pub struct CacheManagerStats {
 
 pub(crate) struct Stats {
     hits: Vec<Counter>,
+    /// Hits in the first tier that typed caches count, each its own.
+    typed_hits: Mutex<Vec<Arc<Counter>>>,
     misses: Counter,
     promotions: AtomicUsize,
 }
@@ -39,7 +44,23 @@ pub(crate) struct Stats {
 impl Stats {
     pub(crate) fn new(tiers: usize) -> Self {
         let hits = (0..tiers).map(|_| Counter::default()).collect();
-        Self { hits, misses: Counter::default(), promotions: AtomicUsize::new(0) }
+        Self { hits, typed_hits: Mutex::default(), misses: Counter::default(), promotions: AtomicUsize::new(0) }
+    }
+
+    /// A counter whose hits are hits in the first tier.
+    pub(super) fn lend(&self) -> Arc<Counter> {
+        let counter = Arc::new(Counter::default());
+        self.typed_hits.lock().push(Arc::clone(&counter));
+        counter
+    }
+
+    /// Keeps what was counted, not the counter.
+    pub(super) fn take_back(&self, counter: &Arc<Counter>) {
+        let mut lent = self.typed_hits.lock();
+        lent.retain(|lent| !Arc::ptr_eq(lent, counter));
+        if let Some(first) = self.hits.first() {
+            first.add(counter.sum());
+        }
     }
 
     #[inline]
@@ -58,7 +79,10 @@ impl Stats {
     }
 
     pub(crate) fn hits_of(&self, position: usize) -> u64 {
-        self.hits.get(position).map_or(0, Counter::sum)
+        // Under the lock, so that what is taken back meanwhile is counted once.
+        let lent = self.typed_hits.lock();
+        let typed = if position == 0 { lent.iter().map(|counter| counter.sum()).sum() } else { 0 };
+        typed + self.hits.get(position).map_or(0, Counter::sum)
     }
 
     pub(crate) fn snapshot(&self, in_flight_requests: usize) -> CacheManagerStats {
@@ -85,94 +109,23 @@ fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 * 100.0 }
 }
 
-/// A sum spread over cells: one per thread while there are enough, the last for all the others.
-#[derive(Default)]
-struct Counter([Cell; CELLS]);
-
-#[derive(Default)]
-#[repr(align(64))]
-struct Cell(AtomicU64);
-
-impl Counter {
-    #[inline]
-    fn increment(&self) {
-        let seat = seat::of_this_thread();
-        let Some(Cell(cell)) = self.0.get(seat) else { return };
-        if seat == seat::SHARED {
-            cell.fetch_add(1, Ordering::Relaxed);
-        } else {
-            // Nobody else writes this cell, so that the price of an atomic read-modify-write is saved.
-            cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        }
-    }
-
-    fn sum(&self) -> u64 {
-        self.0.iter().map(|cell| cell.0.load(Ordering::Relaxed)).sum()
-    }
-}
-
-/// Which cell a thread counts in. A seat belongs to one living thread at a time and is handed on when that ends; the
-/// lock it is handed on under makes the old owner's counts visible to the new one.
-mod seat {
-    use std::cell::Cell;
-
-    use parking_lot::Mutex;
-
-    use super::CELLS;
-
-    /// The seat of all threads that found no other.
-    pub(super) const SHARED: usize = CELLS - 1;
-    const NONE: usize = usize::MAX;
-
-    static FREE: Mutex<[bool; SHARED]> = Mutex::new([true; SHARED]);
-
-    thread_local! {
-        static SEAT: Cell<usize> = const { Cell::new(NONE) };
-        static OWNED: Owned = Owned::take();
-    }
-
-    struct Owned(usize);
-
-    #[inline]
-    pub(super) fn of_this_thread() -> usize {
-        match SEAT.get() {
-            NONE => take(),
-            seat => seat,
-        }
-    }
-
-    #[cold]
-    fn take() -> usize {
-        // While a thread ends, its seat may be gone already.
-        let seat = OWNED.try_with(|owned| owned.0).unwrap_or(SHARED);
-        SEAT.set(seat);
-        seat
-    }
-
-    impl Owned {
-        fn take() -> Self {
-            let mut free = FREE.lock();
-            let seat = free.iter().position(|free| *free);
-            if let Some(taken) = seat.and_then(|seat| free.get_mut(seat)) {
-                *taken = false;
-            }
-            Self(seat.unwrap_or(SHARED))
-        }
-    }
-
-    impl Drop for Owned {
-        fn drop(&mut self) {
-            SEAT.set(SHARED);
-            if let Some(taken) = FREE.lock().get_mut(self.0) {
-                *taken = true;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_lent_counter_counts_is_counted_once_and_stays() {
+        let stats = Stats::new(2);
+        let (kept, ended) = (stats.lend(), stats.lend());
+        stats.hit(0);
+        kept.add(2);
+        ended.add(3);
+        assert_eq!((stats.hits_of(0), stats.hits_of(1), stats.snapshot(0).total_hits), (6, 0, 6));
+        stats.take_back(&ended);
+        assert_eq!(stats.hits_of(0), 6);
+        kept.increment();
+        assert_eq!(stats.hits_of(0), 7);
+    }
 
     #[test]
     fn totals_are_derived_from_hits_and_misses() {
@@ -185,28 +138,5 @@ mod tests {
         assert_eq!((seen.l1_hits, seen.l2_hits, seen.total_hits, seen.misses), (2, 2, 4, 1));
         assert_eq!(seen.total_requests, 5);
         assert!((seen.hit_rate - 80.0).abs() < 1e-9 && (seen.l1_hit_rate - 40.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn no_increment_is_lost_between_threads() {
-        let counter = Counter::default();
-        std::thread::scope(|scope| {
-            for _ in 0..CELLS + 4 {
-                scope.spawn(|| (0..10_000).for_each(|_| counter.increment()));
-            }
-        });
-        assert_eq!(counter.sum(), (CELLS as u64 + 4) * 10_000);
-    }
-
-    #[test]
-    fn no_increment_is_lost_when_a_seat_is_handed_on() {
-        let counter = Counter::default();
-        for _ in 0..CELLS * 3 {
-            std::thread::scope(|scope| {
-                scope.spawn(|| counter.increment());
-                counter.increment();
-            });
-        }
-        assert_eq!(counter.sum(), CELLS as u64 * 6);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 use parking_lot::RwLock;
 
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Moment, Tick};
 use crate::defaults;
 use crate::entry::{Entry, Tag};
 use crate::protection::Protection;
@@ -60,25 +60,31 @@ impl Horizon {
 
     /// Whether `entry` may be served.
     #[inline]
-    pub(crate) fn admits(&self, entry: &Entry) -> bool {
-        let fresh_as_of = self.fresh_as_of.load(Ordering::Acquire);
-        self.is_current(entry) && (fresh_as_of == Moment::NEVER.as_nanos() || self.is_fresh(entry, fresh_as_of))
+    pub(crate) fn admits(&self, entry: &Entry, tick: Tick<'_>) -> bool {
+        let fresh_as_of = self.fresh_as_of();
+        self.is_current(entry) && (fresh_as_of == Moment::NEVER || self.is_fresh(entry, fresh_as_of, tick))
     }
 
     /// Whether `entry` outlived every flush and revocation of its tags, however old the proof of that is.
     #[inline]
-    pub(crate) fn is_current(&self, entry: &Entry) -> bool {
+    fn is_current(&self, entry: &Entry) -> bool {
         entry.born().as_nanos() >= self.valid_from.load(Ordering::Acquire)
             && (self.tags.load(Ordering::Acquire) == 0 || !self.is_revoked(entry))
     }
 
-    fn is_fresh(&self, entry: &Entry, fresh_as_of: u64) -> bool {
+    #[inline]
+    fn is_fresh(&self, entry: &Entry, fresh_as_of: Moment, tick: Tick<'_>) -> bool {
         // What was read from below after the last proof is its own proof.
-        let proven = Moment::from_nanos(fresh_as_of).max(entry.born());
-        if !self.clock.has_passed(proven.after(self.limits.bound)) || !Protection::StalenessBound.is_on() {
+        let proven = fresh_as_of.max(entry.born());
+        !tick.has_passed(proven.after(self.limits.bound)) || self.serves_doubtful(proven, tick)
+    }
+
+    #[cold]
+    fn serves_doubtful(&self, proven: Moment, tick: Tick<'_>) -> bool {
+        if !Protection::StalenessBound.is_on() {
             return true;
         }
-        let serve = !self.clock.has_passed(proven.after(self.limits.limit));
+        let serve = !tick.has_passed(proven.after(self.limits.limit));
         if serve {
             self.unproven.fetch_add(1, Ordering::Relaxed);
         }
@@ -159,6 +165,10 @@ mod tests {
         Entry::from_bytes(Bytes::new(), Moment::NEVER).born_at(time.clock().now())
     }
 
+    fn admits(horizon: &Horizon, entry: &Entry) -> bool {
+        horizon.admits(entry, horizon.clock().tick())
+    }
+
     fn second() -> Duration {
         Duration::from_secs(1)
     }
@@ -168,11 +178,11 @@ mod tests {
         let time = ManualClock::new();
         let horizon = Horizon::open(time.clock());
         let old = entry(&time);
-        assert!(horizon.admits(&old));
+        assert!(admits(&horizon, &old));
         horizon.flush();
-        assert!(!horizon.admits(&old));
+        assert!(!admits(&horizon, &old));
         time.advance(second());
-        assert!(horizon.admits(&entry(&time)));
+        assert!(admits(&horizon, &entry(&time)));
     }
 
     #[test]
@@ -182,9 +192,9 @@ mod tests {
         let tagged = |name: &str| entry(&time).tagged(&[Tag::from(name)]);
         let (a, b, none) = (tagged("a"), tagged("b"), entry(&time));
         horizon.revoke_tag(&"a".into());
-        assert!(!horizon.admits(&a) && horizon.admits(&b) && horizon.admits(&none));
+        assert!(!admits(&horizon, &a) && admits(&horizon, &b) && admits(&horizon, &none));
         time.advance(second());
-        assert!(horizon.admits(&tagged("a")));
+        assert!(admits(&horizon, &tagged("a")));
     }
 
     #[test]
@@ -194,17 +204,17 @@ mod tests {
         let horizon = Horizon::bounded(time.clock(), limits);
         let old = entry(&time);
         time.advance(Duration::from_nanos(1_999_999_999));
-        assert!(horizon.admits(&old) && horizon.unproven_hits() == 0);
+        assert!(admits(&horizon, &old) && horizon.unproven_hits() == 0);
         time.advance(Duration::from_nanos(1));
-        assert!(horizon.admits(&old));
+        assert!(admits(&horizon, &old));
         assert_eq!(horizon.unproven_hits(), 1);
         time.advance(second() * 28);
-        assert!(!horizon.admits(&old));
+        assert!(!admits(&horizon, &old));
         let reloaded = entry(&time);
-        assert!(horizon.admits(&reloaded), "what was just loaded is its own proof");
+        assert!(admits(&horizon, &reloaded), "what was just loaded is its own proof");
         assert_eq!(horizon.unproven_hits(), 1);
         horizon.prove(time.clock().now());
-        assert!(horizon.admits(&old));
+        assert!(admits(&horizon, &old));
     }
 
     #[test]
@@ -215,6 +225,6 @@ mod tests {
         for n in 0..=defaults::REVOKED_TAGS {
             horizon.revoke_tag(&n.to_string().into());
         }
-        assert!(!horizon.admits(&old));
+        assert!(!admits(&horizon, &old));
     }
 }

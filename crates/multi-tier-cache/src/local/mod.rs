@@ -20,7 +20,7 @@ pub(crate) use horizon::{Horizon, Limits};
 pub(crate) use in_flight::{InFlight, Join, Kind, Origin, Turn, Watch};
 pub(crate) use lead::Lead;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Tick};
 use crate::entry::{Entry, Tag};
 use crate::traits::InProcess;
 
@@ -59,17 +59,23 @@ impl<T: Clone> Local<T> {
         &self.horizon
     }
 
-    /// The live entry of the first tier, if that is in-process.
-    #[inline]
-    pub(crate) fn lookup_first(&self, key: &str) -> Option<Entry> {
-        self.first.as_ref()?.lookup(key).filter(|entry| self.horizon.admits(entry))
+    /// The live entry of the first tier, if that is in-process, and the moment at which it lived.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "an entry that is returned is copied: a fifth of the price of a hit")]
+    pub(crate) fn lookup_first(&self, key: &str) -> Option<(Entry, Tick<'_>)> {
+        let first = self.first.as_ref()?;
+        let mut entry = first.find(key)?;
+        let tick = self.horizon.clock().tick();
+        if tick.has_passed(entry.expires()) {
+            entry = first.lookup(key)?;
+        }
+        if self.horizon.admits(&entry, tick) { Some((entry, tick)) } else { None }
     }
 
     /// The first live entry of the other leading tiers, and where it was.
     pub(crate) fn lookup_next(&self, key: &str) -> Option<Placed> {
         let next = self.stores.iter().take(self.leading).skip(1);
-        let admitted = |entry: &Entry| self.horizon.admits(entry);
-        next.into_iter().find_map(|store| Some((store.position, store.face.lookup(key).filter(admitted)?)))
+        next.into_iter().find_map(|store| Some((store.position, self.lookup_in(store, key)?)))
     }
 
     /// How many tiers from the top are in-process.
@@ -79,8 +85,11 @@ impl<T: Clone> Local<T> {
 
     /// Looks into the in-process tier at `position`.
     pub(crate) fn lookup_at(&self, position: usize, key: &str) -> Option<Entry> {
-        let store = self.stores.iter().find(|store| store.position == position)?;
-        store.face.lookup(key).filter(|entry| self.horizon.admits(entry))
+        self.lookup_in(self.stores.iter().find(|store| store.position == position)?, key)
+    }
+
+    fn lookup_in(&self, store: &Store, key: &str) -> Option<Entry> {
+        store.face.lookup(key).filter(|entry| self.horizon.admits(entry, self.horizon.clock().tick()))
     }
 
     pub(crate) fn join(&self, key: &str, kind: Kind) -> Join<T> {

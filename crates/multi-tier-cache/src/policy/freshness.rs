@@ -347,6 +347,11 @@ impl Freshness {
         self.early_refresh != EarlyRefresh::Never
     }
 
+    /// Whether something may have to be done about a value that is still fresh.
+    pub(crate) fn watches_age(&self) -> bool {
+        self.has_early_refresh() || self.refresh_from_below.is_some()
+    }
+
     /// The pause between loads of a key that fail.
     pub(crate) fn error_throttle(&self) -> Duration {
         self.error_throttle

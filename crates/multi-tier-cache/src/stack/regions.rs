@@ -61,6 +61,11 @@ impl InProcess for Regions {
         self.part(key).face.lookup(key)
     }
 
+    #[inline]
+    fn find(&self, key: &str) -> Option<Entry> {
+        self.part(key).face.find(key)
+    }
+
     fn store(&self, key: &Arc<str>, entry: Entry) {
         self.part(key).face.store(key, entry);
     }

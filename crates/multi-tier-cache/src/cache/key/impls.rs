@@ -14,10 +14,7 @@ macro_rules! numbers {
     ($($type:ty)*) => {$(
         impl CacheKey for $type {
             fn write_key(&self, key: &mut KeyWriter<'_>) {
-                match u64::try_from(*self) {
-                    Ok(number) => key.number(number),
-                    Err(_) => key.plain(self),
-                }
+                key.number(*self);
             }
         }
     )*};
@@ -45,11 +42,21 @@ impl CacheKey for str {
     fn write_key(&self, key: &mut KeyWriter<'_>) {
         key.text(self);
     }
+
+    #[inline]
+    fn as_text(&self) -> Option<&str> {
+        Some(self)
+    }
 }
 
 impl CacheKey for String {
     fn write_key(&self, key: &mut KeyWriter<'_>) {
         key.text(self);
+    }
+
+    #[inline]
+    fn as_text(&self) -> Option<&str> {
+        Some(self)
     }
 }
 
@@ -98,6 +105,11 @@ macro_rules! as_what_is_within {
         impl<$($generics)*> CacheKey for $type {
             fn write_key(&self, key: &mut KeyWriter<'_>) {
                 (**self).write_key(key);
+            }
+
+            #[inline]
+            fn as_text(&self) -> Option<&str> {
+                (**self).as_text()
             }
         }
     )*};

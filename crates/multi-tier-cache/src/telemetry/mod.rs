@@ -1,0 +1,5 @@
+//! What the library tells of itself.
+
+mod counter;
+
+pub(crate) use counter::Counter;
