@@ -3,6 +3,7 @@
 //! `cargo xtask test` runs every test, `cargo xtask ci` everything that must hold before a change is taken, and
 //! `cargo xtask servers` keeps a private Redis and Memcached running for work by hand.
 
+mod instructions;
 mod servers;
 mod steps;
 mod tools;
@@ -16,8 +17,9 @@ usage: cargo xtask <command>
 
   test [--no-install] [-- <arguments of the test runner>]
                           every test: doc tests, model checker, examples, unit and integration tests
-  ci [--no-install]       formatting, lints, docs, every feature alone, dependencies, then `test`
+  ci [--no-install]       formatting, lints, docs, every feature alone, dependencies, instructions, then `test`
   compare [-- <arguments>] measure beside other caches (comparison/); `--quick`, `--rows 1,2`
+  instructions [--accept] count the instructions of hot paths; `--accept` writes them down
   servers [--no-install]  start a private redis-server and memcached, print their addresses, end them with Enter
 
   --no-install            missing servers are an error instead of being installed with the system's package manager";
@@ -28,6 +30,7 @@ enum Command {
     Test { install: bool, runner_arguments: Vec<String> },
     Ci { install: bool },
     Compare { arguments: Vec<String> },
+    Instructions { accept: bool },
     Servers { install: bool },
     Help,
 }
@@ -47,6 +50,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test { install, runner_arguments } => steps::test(&tools::ensure(install)?, &runner_arguments),
         Command::Ci { install } => steps::ci(&tools::ensure(install)?),
         Command::Compare { arguments } => steps::compare(&arguments),
+        Command::Instructions { accept } => instructions::check(accept),
         Command::Servers { install } => servers::hold(&tools::ensure(install)?),
         Command::Help => {
             println!("{USAGE}");
@@ -68,6 +72,10 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Command> {
         (Some("compare"), None) if install => Ok(Command::Compare { arguments: Vec::new() }),
         (Some("compare"), Some((dashes, tail))) if install && dashes == "--" => {
             Ok(Command::Compare { arguments: tail.to_vec() })
+        }
+        (Some("instructions"), None) if install => Ok(Command::Instructions { accept: false }),
+        (Some("instructions"), Some((accept, []))) if install && accept == "--accept" => {
+            Ok(Command::Instructions { accept: true })
         }
         (Some("ci"), None) => Ok(Command::Ci { install }),
         (Some("servers"), None) => Ok(Command::Servers { install }),
@@ -94,6 +102,8 @@ mod tests {
         let filtered = Command::Test { install: false, runner_arguments: vec!["layering".into()] };
         let quick = Command::Compare { arguments: vec!["--quick".into()] };
         assert_eq!(parsed("compare -- --quick"), Some(quick));
+        assert_eq!(parsed("instructions"), Some(Command::Instructions { accept: false }));
+        assert_eq!(parsed("instructions --accept"), Some(Command::Instructions { accept: true }));
         assert_eq!(parsed("test --no-install -- layering"), Some(filtered));
     }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::instructions;
 use crate::servers::Servers;
 use crate::tools::{Tools, on_path};
 
@@ -73,6 +74,7 @@ pub(crate) fn ci(tools: &Tools) -> Result<()> {
     } else {
         println!("\n== dependencies: left out, cargo-deny is not installed");
     }
+    instructions::check(false)?;
     test(tools, &[])?;
     println!("xtask: ci passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
@@ -138,7 +140,7 @@ fn tests(servers: &Servers<'_>, arguments: &[&str]) -> Command {
 
 /// Cargo at the workspace's root, without what the cargo that runs this program says about this package: build
 /// scripts that watch those variables would run again.
-fn cargo(arguments: &[&str]) -> Command {
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(arguments);
     for (name, _) in env::vars_os() {
@@ -150,7 +152,7 @@ fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     PathBuf::from(here).join("..")
 }

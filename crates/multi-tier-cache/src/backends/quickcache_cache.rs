@@ -52,11 +52,19 @@ enum Bound {
 
 /// A key with its entry's weight at insertion. The store requires that a weight never changes, while an entry's length
 /// may become known later. Kept with the key, for a hit copies all that is kept with the value.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct Name {
     key: Arc<str>,
     weight: u64,
 }
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Name {}
 
 impl Borrow<str> for Name {
     fn borrow(&self) -> &str {

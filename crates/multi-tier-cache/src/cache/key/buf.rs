@@ -141,10 +141,10 @@ mod tests {
         let fitting = "x".repeat(INLINE_BYTES - "users:".len());
         let parts = (u64::MAX, i128::MIN, 'é', true, Some("a b"), [1, 2]);
         for (expected, work) in [
-            (0, &(|| full("users", &42_u64).len()) as &dyn Fn() -> usize),
-            (0, &|| full("users", &parts).len()),
-            (0, &|| full("users", &fitting).len()),
-            (1, &|| full("users+", &fitting).len()),
+            (0, &(|| KeyBuf::new("users:", &42_u64).len()) as &dyn Fn() -> usize),
+            (0, &|| KeyBuf::new("users:", &parts).len()),
+            (0, &|| KeyBuf::new("users:", &fitting).len()),
+            (1, &|| KeyBuf::new("users+:", &fitting).len()),
         ] {
             let allocated = measure(|| assert!(work() > 0));
             assert_eq!(allocated.count_total, expected);
