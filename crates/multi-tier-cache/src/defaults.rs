@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// What keys of the library's own begin with (leases, logs, fences): no value and no pattern of a user reaches them.
+pub(crate) const RESERVED: &str = "mtc:";
+
 /// Entries of the default L1.
 pub const L1_ENTRIES: u64 = 2_000;
 /// Entries of a `DashMap` tier made by [`DashMapCache::new`](crate::backends::DashMapCache::new).

@@ -394,7 +394,7 @@ impl CacheManager {
     /// The typed cache of this name, with JSON as its format and a TTL of five minutes.
     ///
     /// # Errors
-    /// `ConfigError` for an empty name.
+    /// `ConfigError` for a name that is empty or reserved ([`CacheBuilder::build`]).
     pub fn cache<K, V>(&self, name: &str) -> CacheResult<Cache<K, V>>
     where
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
