@@ -357,7 +357,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// [`insert`](Self::insert) under these options.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert); `ConfigError` for options that cannot be followed.
+    /// As [`insert`](Self::insert); `ConfigError` for options that cannot be followed, those for reads among them.
     pub async fn insert_with<Q>(
         &self,
         key: &Q,
@@ -372,6 +372,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     }
 
     async fn put(&self, key: &str, value: Arc<V>, options: &CallOptions) -> CacheResult<Option<Position>> {
+        options.check_insert()?;
         let Rules { freshness, tags, .. } = self.rules(options);
         freshness.check()?;
         let now = self.core.clock.now();

@@ -10,6 +10,8 @@ use crate::policy::{CacheStrategy, Freshness};
 
 /// Options of one call: how long a value is kept, its tags, and how new it must be.
 ///
+/// An option that a verb cannot follow is a `ConfigError` that names it; nothing is read or stored then.
+///
 /// ```
 /// use multi_tier_cache::{CacheStrategy, CallOptions};
 ///
@@ -40,7 +42,7 @@ impl CallOptions {
         self
     }
 
-    /// The value reflects the invalidation that answered `position`, on whatever instance that was: read your writes
+    /// For verbs that read: the value reflects the invalidation that answered `position`, on whatever instance that was: read your writes
     /// across instances. `None` asks for nothing, for positions that may be absent.
     #[must_use]
     pub fn at_least(mut self, position: impl Into<Option<Position>>) -> Self {
@@ -49,7 +51,7 @@ impl CallOptions {
     }
 
     /// Rules for this call in place of a typed cache's own. The verbs of [`CacheManager`](crate::CacheManager) have no
-    /// such rules and refuse the call.
+    /// such rules.
     #[must_use]
     pub fn with_freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = Some(freshness);
@@ -57,14 +59,14 @@ impl CallOptions {
     }
 
     /// The value is loaded now, whatever is stored; that is answered only if a rule for failed or slow loads says so.
-    /// For typed caches.
+    /// For reads of typed caches.
     #[must_use]
     pub fn refreshing(mut self) -> Self {
         self.refreshes = true;
         self
     }
 
-    /// What this call loads is answered, and stored nowhere. For typed caches.
+    /// What this call loads is answered, and stored nowhere. For reads of typed caches.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.reads_only = true;
@@ -83,16 +85,31 @@ impl CallOptions {
 
     /// Refuses what only typed caches can do.
     pub(crate) fn check_untyped(&self) -> CacheResult<()> {
-        if self.freshness.is_none() && !self.refreshes && !self.reads_only {
-            return Ok(());
-        }
-        Err(CacheError::ConfigError(
-            "with_freshness, refreshing and read_only are for typed caches; make one with CacheSystem::cache".into(),
-        ))
+        let typed = [
+            ("with_freshness", self.freshness.is_some()),
+            ("refreshing", self.refreshes),
+            ("read_only", self.reads_only),
+        ];
+        refuse(&typed, "is for typed caches; make one with CacheSystem::cache, or leave it out")
+    }
+
+    /// Refuses what has no meaning for a value that its caller brings.
+    pub(crate) fn check_insert(&self) -> CacheResult<()> {
+        let reading =
+            [("at_least", self.at_least.is_some()), ("refreshing", self.refreshes), ("read_only", self.reads_only)];
+        refuse(&reading, "is for verbs that read; this one stores the value it is given: leave it out")
     }
 
     /// Whether what is in process may be answered under the cache's own rules.
     pub(crate) fn is_plain(&self) -> bool {
         self.freshness.is_none() && self.strategy.is_none() && self.at_least.is_none() && !self.refreshes
+    }
+}
+
+/// Refuses the first of these options that is set.
+fn refuse(options: &[(&str, bool)], why: &str) -> CacheResult<()> {
+    match options.iter().find(|(_, set)| *set) {
+        Some((option, _)) => Err(CacheError::ConfigError(format!("CallOptions::{option} {why}"))),
+        None => Ok(()),
     }
 }

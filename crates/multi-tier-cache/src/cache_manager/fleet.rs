@@ -23,6 +23,7 @@ impl CacheManager {
     /// instance nor the log can tell that the position is reflected (after a failover, or with Redis away);
     /// `ConfigError` without a bus.
     pub async fn get_with_options(&self, key: &str, options: &CallOptions) -> CacheResult<Option<Bytes>> {
+        options.check_untyped()?;
         if self.is_reached(options).await? { self.get(key).await } else { Err(unreached()) }
     }
 
@@ -103,9 +104,11 @@ impl CacheManager {
     /// without a bus.
     ///
     /// # Errors
-    /// As [`update_cache`](Self::update_cache); `ConfigError` for tags on a stack that has no way to revoke them.
+    /// As [`update_cache`](Self::update_cache); `ConfigError` for tags on a stack that has no way to revoke them, and
+    /// for options of typed caches or of reads.
     pub async fn put(&self, key: &str, value: Bytes, options: &CallOptions) -> CacheResult<Option<Position>> {
         options.check_untyped()?;
+        options.check_insert()?;
         self.put_value(key, value, options.ttl_or_default(), &options.tags, true).await
     }
 
