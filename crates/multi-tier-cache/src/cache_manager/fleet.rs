@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{CacheManager, unaccepted};
 use crate::cache::CallOptions;
 use crate::coordinator::Position;
-use crate::engine::{BytesLoad, Keep, Load, SharedLoad, TypedLoad, Wanted};
+use crate::engine::{BytesLoad, Fresh, Keep, Load, SharedLoad, TypedLoad, Wanted};
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::invalidation::CoherenceStats;
@@ -44,7 +44,7 @@ impl CacheManager {
         Fut: Future<Output = CacheResult<Bytes>> + Send,
     {
         let cached = self.may_be_cached(options).await?;
-        if let Some(bytes) = self.engine.hit_if(cached, key, |entry| entry.into_bytes().ok()) {
+        if cached && let Some(bytes) = self.engine.fresh_hit(key, |entry| entry.into_bytes().ok()) {
             return Ok(bytes);
         }
         self.compute(key, options, cached, &mut BytesLoad::new(compute)).await?.into_bytes()
@@ -68,7 +68,7 @@ impl CacheManager {
     {
         let cached = self.may_be_cached(options).await?;
         let decode = |entry: Entry| self.serializer.deserialize(&entry.into_bytes().ok()?).ok();
-        if let Some(value) = self.engine.hit_if(cached, key, decode) {
+        if cached && let Some(value) = self.engine.fresh_hit(key, decode) {
             return Ok(value);
         }
         let mut load = TypedLoad::new(self.serializer.clone(), compute);
@@ -92,7 +92,7 @@ impl CacheManager {
         Fut: Future<Output = CacheResult<T>> + Send,
     {
         let cached = self.may_be_cached(options).await?;
-        if let Some(value) = self.engine.hit_if(cached, key, |entry| entry.object_as()) {
+        if cached && let Some(value) = self.engine.fresh_hit(key, |entry| entry.object_as()) {
             return Ok(value);
         }
         let mut load = SharedLoad::new(self.serializer.clone(), compute);
@@ -175,7 +175,8 @@ impl CacheManager {
             return self.engine.load_alone(load).await;
         }
         let keep = Keep { span: options.ttl_or_default().into(), tags: &options.tags };
-        let hit = self.engine.read(key, Wanted::Loaded(load, keep)).await?;
+        let mut load = Fresh { load, clock: self.engine.clock() };
+        let hit = self.engine.read(key, Wanted::Loaded(&mut load, keep)).await?;
         hit.map(|hit| hit.entry).ok_or_else(unaccepted)
     }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Source;
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::entry::{Encode, Entry, Object};
 use crate::error::{CacheError, CacheResult};
 use crate::serialization::CacheSerializer;
@@ -75,6 +75,25 @@ impl Made {
 /// The loader is asked a second time: cannot happen while a leader leads once.
 fn spent() -> CacheError {
     CacheError::InternalError("a loader was asked for a second value".into())
+}
+
+/// A loader without rules of freshness: what a typed cache keeps beyond its fresh time is not for its caller.
+pub(crate) struct Fresh<'a> {
+    pub(crate) load: &'a mut dyn Load,
+    pub(crate) clock: &'a Clock,
+}
+
+impl Judge for Fresh<'_> {
+    fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
+        // Whoever waited for a load has waited for this.
+        if from != Source::Loader && entry.is_stale(self.clock) { None } else { self.load.accept(entry, from) }
+    }
+}
+
+impl Load for Fresh<'_> {
+    fn load(&mut self) -> BoxFuture<'_, CacheResult<Made>> {
+        self.load.load()
+    }
 }
 
 /// Loads bytes; accepts any entry that has them or can be encoded.

@@ -14,6 +14,7 @@ use super::shared::{Lease, Leased, Queue, Refresh, Shared};
 use super::timer::within;
 use super::write::Led;
 use super::{Answer, Engine, Hit, Source, check_key};
+use crate::clock::Clock;
 use crate::coordinator::Tag;
 use crate::defaults;
 use crate::entry::Entry;
@@ -24,8 +25,8 @@ use crate::stack::{Ask, Store, Tier};
 
 /// What a reader wants, and so which flight it takes part in.
 pub(crate) enum Wanted<'a> {
-    /// What is stored. Never waits for a loader.
-    Stored,
+    /// What is stored and fresh by this clock. Never waits for a loader.
+    Stored(&'a Clock),
     /// What is stored, if the caller accepts it.
     Judged(&'a mut dyn Judge),
     /// A value: what is stored if the loader accepts it, else what it computes.
@@ -92,9 +93,10 @@ impl Engine {
         Some(taken)
     }
 
-    /// The same for a caller that may have to bypass every cache.
-    pub(crate) fn hit_if<R>(&self, cached: bool, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
-        if cached { self.hit(key, take) } else { None }
+    /// The same for callers without rules of freshness.
+    #[inline]
+    pub(crate) fn fresh_hit<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
+        self.hit(key, |entry| if entry.is_stale(&self.options.clock) { None } else { take(entry) })
     }
 
     fn hit_next<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
@@ -301,11 +303,18 @@ impl Engine {
         if !self.may_ask(position, key) {
             return Ok(None);
         }
-        // The remaining time is counted from before the question: a copy must not outlive its source by the way back.
-        let asked = self.options.clock.now();
-        let found = remote.get(key, ask).await?;
-        let Some((bytes, ttl)) = found else { return Ok(None) };
-        Ok(self.usable(bytes, ttl, asked).await?.map(|entry| self.aged(position, entry)))
+        let mut ask = ask;
+        loop {
+            // The remaining time is counted from before the question: a copy must not outlive its source by the way back.
+            let asked = self.options.clock.now();
+            let Some((bytes, ttl)) = remote.get(key, ask).await? else { return Ok(None) };
+            let entry = self.usable(bytes, ttl, asked).await?;
+            // Only what remains of its time tells whether a typed value is fresh.
+            if ask == Ask::ValueAndTtl || entry.as_ref().is_none_or(|entry| entry.facts().is_none()) {
+                return Ok(entry.map(|entry| self.aged(position, entry)));
+            }
+            ask = Ask::ValueAndTtl;
+        }
     }
 
     /// Whether an awaited tier's answer may be used.
@@ -384,14 +393,14 @@ impl Engine {
 impl Wanted<'_> {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Stored | Self::Judged(_) => Kind::Lookup,
+            Self::Stored(_) | Self::Judged(_) => Kind::Lookup,
             Self::Loaded(..) => Kind::Load,
         }
     }
 
     pub(super) fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
         match self {
-            Self::Stored => (!entry.is_absent()).then_some(entry),
+            Self::Stored(clock) => (!entry.is_absent() && !entry.is_stale(clock)).then_some(entry),
             Self::Judged(judge) => judge.accept(entry, from),
             Self::Loaded(loader, _) => loader.accept(entry, from),
         }
@@ -399,7 +408,7 @@ impl Wanted<'_> {
 
     pub(super) fn leads(&mut self) {
         match self {
-            Self::Stored => {}
+            Self::Stored(_) => {}
             Self::Judged(judge) => judge.leads(),
             Self::Loaded(loader, _) => loader.leads(),
         }
@@ -411,7 +420,7 @@ impl Wanted<'_> {
 
     pub(super) fn asks_for_age(&self) -> bool {
         match self {
-            Self::Stored => false,
+            Self::Stored(_) => false,
             Self::Judged(judge) => judge.asks_for_age(),
             Self::Loaded(loader, _) => loader.asks_for_age(),
         }
