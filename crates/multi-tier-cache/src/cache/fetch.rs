@@ -31,6 +31,8 @@ pub(super) struct Rules {
     pub(super) newer_than: Option<Moment>,
     /// Whether what is loaded is stored.
     pub(super) stores: bool,
+    /// The places of tiers that are left out.
+    pub(super) skipped: Vec<usize>,
 }
 
 /// What a read has come across, for a caller that cannot wait for its end.
@@ -110,6 +112,10 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
     fn asks_for_age(&self) -> bool {
         true
     }
+
+    fn skips(&self, position: usize) -> bool {
+        self.rules.skipped.contains(&position)
+    }
 }
 
 /// Takes what a tier below the first holds, to be copied up.
@@ -146,6 +152,10 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Judge for Fetch<'_, V, 
 
     fn asks_for_age(&self) -> bool {
         true
+    }
+
+    fn skips(&self, position: usize) -> bool {
+        self.look.skips(position)
     }
 }
 

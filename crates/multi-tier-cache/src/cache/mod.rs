@@ -227,7 +227,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// options of this call and learns how old the answer is.
     ///
     /// # Errors
-    /// [`LoadError`]; `ConfigError` inside it for options that cannot be followed.
+    /// [`LoadError`]; `ConfigError` inside it for options that cannot be followed, such as a tier to be skipped that does
+    /// not exist.
     pub async fn fetch<Q, E, F, Fut>(&self, key: &Q, options: &CallOptions, load: F) -> Result<Fetched<V>, LoadError<E>>
     where
         K: Borrow<Q>,
@@ -261,6 +262,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         let mut rules = self.rules(options);
         rules.freshness.check()?;
         self.core.engine.check_tags(&rules.tags)?;
+        rules.skipped = self.core.engine.places(&options.skipped)?;
         if options.refreshes {
             rules.newer_than = Some(self.core.clock.now());
         }
@@ -272,7 +274,9 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             return self.ended(key, rules, fetch);
         }
         // What is in process and too old is known before the first wait.
-        let _ = self.core.engine.hit(key, |entry| fetch.accept(entry, Source::Tier(0)));
+        if rules.skipped.is_empty() {
+            let _ = self.core.engine.hit(key, |entry| fetch.accept(entry, Source::Tier(0)));
+        }
         if fetch.look.seen.is_some() {
             return self.ended(key, rules, fetch);
         }
@@ -375,11 +379,12 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         options.check_insert()?;
         let Rules { freshness, tags, .. } = self.rules(options);
         freshness.check()?;
+        let skipped = self.core.engine.places(&options.skipped)?;
         let now = self.core.clock.now();
         let times = freshness.times(now, now, fastrand::f64());
         let entry = self.core.entry(Some(value), &times, None, &tags);
         let span = Lifespan { ttl: times.expires.since(now), rules: Some(&freshness) };
-        self.core.engine.put(key, entry, Put { span, tags: &tags, announced: true }).await
+        self.core.engine.put(key, entry, Put { span, tags: &tags, skipped: &skipped, announced: true }).await
     }
 
     /// Removes `key` from every tier, for every instance: no read that starts after this answers a value that was
@@ -440,13 +445,13 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
 
     fn rules(&self, options: &CallOptions) -> Rules {
         let core = &self.core;
-        let own = options.freshness.or_else(|| options.ttl().map(|_| *core.freshness));
-        let own = own.map(|rules| Arc::new(options.ttl().map_or(rules, |ttl| rules.with_ttl(ttl))));
+        let own = options.own_rules(&core.freshness).map(Arc::new);
         Rules {
             freshness: own.unwrap_or_else(|| Arc::clone(&core.freshness)),
             tags: if options.tags.is_empty() { Arc::clone(&core.tags) } else { options.tags.clone().into() },
             newer_than: None,
             stores: !options.reads_only,
+            skipped: Vec::new(),
         }
     }
 

@@ -423,7 +423,7 @@ impl CacheManager {
         announced: bool,
     ) -> CacheResult<Option<Position>> {
         let entry = Entry::from_bytes(value, Moment::NEVER);
-        self.engine.put(key, entry, Put { span: ttl.into(), tags, announced }).await
+        self.engine.put(key, entry, Put { span: ttl.into(), tags, skipped: &[], announced }).await
     }
 
     async fn read_below(&self, key: &str) -> CacheResult<Option<Entry>> {

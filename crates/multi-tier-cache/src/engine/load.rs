@@ -34,6 +34,11 @@ pub(crate) trait Judge: Send {
     fn asks_for_age(&self) -> bool {
         false
     }
+
+    /// Whether the tier at this place is left out: not asked, and not given a copy.
+    fn skips(&self, _position: usize) -> bool {
+        false
+    }
 }
 
 /// A caller's loader. Polled by its own caller only, at most once.

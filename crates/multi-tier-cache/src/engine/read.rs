@@ -19,7 +19,7 @@ use crate::coordinator::Tag;
 use crate::defaults;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult, Failure};
-use crate::local::{Join, Kind, Origin, Turn};
+use crate::local::{Join, Kind, Left, Origin, Turn};
 use crate::policy::Lifespan;
 use crate::stack::{Ask, Store, Tier};
 
@@ -132,7 +132,13 @@ impl Engine {
             wanted.leads();
             let key = Arc::clone(lead.watch().key());
             let led = self.lead(&key, &mut wanted).await;
-            let answer = self.settle(lead, led).await;
+            let skipped: Vec<usize> = (0..self.tiers.len()).filter(|position| wanted.skips(*position)).collect();
+            if !skipped.is_empty() && wanted.kind() == Kind::Lookup && !matches!(led.answer, Ok(Some(_))) {
+                // A tier that was passed over may have it: whoever follows looks for itself.
+                drop(lead);
+                return self.counted(led.answer, &wanted);
+            }
+            let answer = self.settle(lead, self.leave_out(&skipped, led)).await;
             return self.counted(answer, &wanted);
         }
     }
@@ -221,7 +227,7 @@ impl Engine {
     pub(super) fn found(&self, key: &str, hit: Hit, promote: bool, lease: Option<Lease>) -> Led {
         let lease = lease.filter(|_| matches!(hit.source, Source::Tier(position) if self.is_shared(position)));
         let copies = self.copies_above(key, &hit, promote, lease.is_some());
-        Led { origin: Origin::Copy, copies, lease, answer: Ok(Some(hit)) }
+        Led { origin: Origin::Copy, copies, left: Left::default(), lease, answer: Ok(Some(hit)) }
     }
 
     /// Asks the coordinator how to go on.
@@ -233,6 +239,9 @@ impl Engine {
         queue: &mut Queue,
     ) -> Ground {
         let Some(shared) = &self.shared else { return Ground::Alone };
+        if wanted.skips(shared.position) {
+            return Ground::Bare { open: false };
+        }
         let loads = wanted.kind() == Kind::Load;
         if !loads && self.upper() == self.tiers.len() {
             return Ground::Bare { open: false };
@@ -265,6 +274,9 @@ impl Engine {
     async fn find(&self, key: &str, range: Range<usize>, wanted: &mut Wanted<'_>) -> Found {
         let mut outage = None;
         for (position, tier) in self.tiers.iter().enumerate().skip(range.start).take(range.len()) {
+            if wanted.skips(position) {
+                continue;
+            }
             // Drawn before the read: only what is promoted needs the remaining TTL.
             let promote = self.draw(position, tier, wanted);
             let ask = if promote || wanted.asks_for_age() { Ask::ValueAndTtl } else { Ask::Value };
@@ -349,7 +361,7 @@ impl Engine {
             Stay::Older => return Led::nothing(hit(made.entry, Source::Older)),
         };
         let copies = span.map(|span| self.copies_everywhere(&entry, span, lease.is_some())).unwrap_or_default();
-        Led { origin: Origin::Source, copies, lease, answer: hit(entry, Source::Loader) }
+        Led { origin: Origin::Source, copies, left: Left::default(), lease, answer: hit(entry, Source::Loader) }
     }
 
     /// A value from its source only: no tier is read or filled, no flight joined.
@@ -399,10 +411,22 @@ impl Wanted<'_> {
     }
 
     pub(super) fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
+        if matches!(from, Source::Tier(position) if self.skips(position)) {
+            return None;
+        }
         match self {
             Self::Stored(clock) => (!entry.is_absent() && !entry.is_stale(clock)).then_some(entry),
             Self::Judged(judge) => judge.accept(entry, from),
             Self::Loaded(loader, _) => loader.accept(entry, from),
+        }
+    }
+
+    /// Whether the caller leaves out the tier at this place.
+    fn skips(&self, position: usize) -> bool {
+        match self {
+            Self::Stored(_) => false,
+            Self::Judged(judge) => judge.skips(position),
+            Self::Loaded(loader, _) => loader.skips(position),
         }
     }
 

@@ -218,6 +218,14 @@ impl Shared {
         self.remote.perform("fence", self.coordinator.fence(closed)).await
     }
 
+    /// Removes the value and any lease on it where nobody else has to hear of it.
+    pub(super) async fn forget_quietly(&self, key: &Arc<str>) {
+        let change = Change::Keys(vec![Arc::clone(key)]);
+        if self.remote.perform("remove", self.revoke_quietly(&change, &[])).await.is_err() {
+            self.remote.owe(key);
+        }
+    }
+
     /// Replaces the value where nobody else has to hear of it.
     pub(super) async fn replace(&self, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
         let failures = self.remote.failures();
