@@ -38,7 +38,7 @@ pub(super) struct Rules {
 /// What a read has come across, for a caller that cannot wait for its end.
 #[derive(Default)]
 pub(super) struct Progress {
-    /// An older value that may be answered if the load fails or is slow.
+    /// An older value that may be answered if the load fails or is slow; in the end, the value itself.
     pub(super) kept: Mutex<Option<Entry>>,
     /// Whether this read's own loader has been started.
     pub(super) loading: AtomicBool,
@@ -58,7 +58,7 @@ impl<V: Send + Sync + 'static> Look<V> {
         Self { core: Arc::clone(core), key: key.into(), rules, seen: None, progress: Arc::default() }
     }
 
-    /// Notes an entry that is good for a failed or slow load only; the newest one counts.
+    /// Notes an entry for a failed or slow load; the newest one counts.
     pub(super) fn keep(&self, entry: Entry) {
         let mut kept = self.progress.kept.lock();
         let made = |entry: &Entry| entry.facts().map(|facts| facts.made);
@@ -68,6 +68,7 @@ impl<V: Send + Sync + 'static> Look<V> {
     }
 
     fn see(&mut self, entry: &Entry, value: Option<Arc<V>>, verdict: Verdict, from: Source) {
+        self.keep(entry.clone());
         self.seen = Some(Seen { entry: entry.clone(), value, verdict, from, is_old_copy: false });
     }
 }

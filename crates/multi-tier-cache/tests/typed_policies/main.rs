@@ -11,6 +11,7 @@ mod errors;
 mod fresh;
 mod invalidated;
 mod loaded;
+mod many;
 mod negative;
 mod options;
 mod outages;
