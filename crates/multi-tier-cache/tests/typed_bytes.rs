@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use multi_tier_cache::backends::QuickCacheBackend;
-use multi_tier_cache::testing::{Hub, ManualClock};
+use multi_tier_cache::testing::Fleet;
 use multi_tier_cache::{
     Bytes, Cache, CacheError, CacheKey as _, CacheResult, CacheStrategy, CacheSystem, CacheSystemBuilder, CallOptions,
-    Codec, DashMapCache, Freshness, L2CacheBackend, TierConfig,
+    Codec, DashMapCache, Freshness,
 };
 
 const TTL: Duration = Duration::from_secs(10);
+const JUST_BEFORE: Duration = Duration::from_millis(9_999);
 const WINDOW: Duration = Duration::from_secs(60);
 const KEY: &str = "numbers:7";
 
@@ -50,16 +50,8 @@ fn rules() -> Freshness {
     Freshness::new(TTL).with_stale_while_revalidate(WINDOW).with_negative_ttl(TTL)
 }
 
-async fn instance(time: &ManualClock, l2: Arc<dyn L2CacheBackend>) -> CacheSystem {
-    let l1 = Arc::new(QuickCacheBackend::new(100).unwrap().with_clock(time.clock()));
-    let builder = CacheSystemBuilder::new().with_clock(time.clock()).with_tier(l1, TierConfig::as_l1());
-    let system = builder.with_tier(l2, TierConfig::as_l2().with_promotion(false)).build().await.unwrap();
-    // What was there before an instance joined its bus is forgotten, up to the present moment of the clock.
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
-    }
-    time.advance(Duration::from_millis(1));
-    system
+async fn in_process() -> CacheSystem {
+    CacheSystemBuilder::new().with_l2(Arc::new(DashMapCache::new())).build().await.unwrap()
 }
 
 fn numbers(system: &CacheSystem, codec: &Decimal) -> Numbers {
@@ -78,8 +70,8 @@ async fn computed(system: &CacheSystem) -> (Bytes, bool) {
 
 #[tokio::test]
 async fn bytes_in_process_are_made_when_they_are_asked_for_and_once() {
-    let (time, codec) = (ManualClock::new(), Decimal::default());
-    let system = instance(&time, Arc::new(DashMapCache::new().with_clock(time.clock()))).await;
+    let codec = Decimal::default();
+    let system = in_process().await;
     let typed = numbers(&system, &codec);
     typed.insert(&7, 7).await.unwrap();
     assert_eq!(*typed.get_or_load(&8, || async { Ok(8) }).await.unwrap(), 8);
@@ -98,8 +90,8 @@ async fn bytes_in_process_are_made_when_they_are_asked_for_and_once() {
 
 #[tokio::test]
 async fn an_object_of_the_same_type_is_shared_without_bytes() {
-    let (time, codec) = (ManualClock::new(), Decimal::default());
-    let system = instance(&time, Arc::new(DashMapCache::new().with_clock(time.clock()))).await;
+    let codec = Decimal::default();
+    let system = in_process().await;
     let typed = numbers(&system, &codec);
     let own = typed.get_or_load(&7, || async { Ok(7) }).await.unwrap();
     let load = || async { panic!("it is there") };
@@ -111,11 +103,10 @@ async fn an_object_of_the_same_type_is_shared_without_bytes() {
 
 #[tokio::test]
 async fn bytes_from_a_tier_below_are_the_values_without_its_head() {
-    let (time, codec) = (ManualClock::new(), Decimal::default());
-    let hub = Hub::with_clock(time.clock());
-    let (one, other) = (instance(&time, Arc::new(hub.clone())).await, instance(&time, Arc::new(hub.clone())).await);
+    let (fleet, codec) = (Fleet::new(), Decimal::default());
+    let (one, other) = (fleet.instance().await.unwrap(), fleet.instance().await.unwrap());
     numbers(&one, &codec).insert(&7, 7).await.unwrap();
-    assert!(hub.peek(KEY).unwrap().len() > "number 7".len(), "there is a head");
+    assert!(fleet.hub().peek(KEY).unwrap().len() > "number 7".len(), "there is a head");
     assert_eq!(other.cache_manager().get(KEY).await.unwrap(), Some("number 7".into()));
     assert_eq!(computed(&other).await, ("number 7".into(), false));
     let options = CallOptions::default();
@@ -126,12 +117,11 @@ async fn bytes_from_a_tier_below_are_the_values_without_its_head() {
 
 #[tokio::test]
 async fn a_remembered_absence_is_no_value() {
-    let (time, codec) = (ManualClock::new(), Decimal::default());
-    let hub = Hub::with_clock(time.clock());
-    let (one, other) = (instance(&time, Arc::new(hub.clone())).await, instance(&time, Arc::new(hub.clone())).await);
+    let (fleet, codec) = (Fleet::new(), Decimal::default());
+    let (one, other) = (fleet.instance().await.unwrap(), fleet.instance().await.unwrap());
     let typed = numbers(&one, &codec);
     assert_eq!(typed.get_or_load_optional(&7, || async { Ok::<_, CacheError>(None) }).await.unwrap(), None);
-    assert!(hub.peek(KEY).is_some(), "it is remembered");
+    assert!(fleet.hub().peek(KEY).is_some(), "it is remembered");
     for system in [&one, &other] {
         assert_eq!(system.cache_manager().get(KEY).await.unwrap(), None);
         assert_eq!(system.cache_manager().get_typed::<u64>(KEY).await.unwrap(), None);
@@ -141,15 +131,14 @@ async fn a_remembered_absence_is_no_value() {
 
 #[tokio::test]
 async fn what_is_stale_is_answered_by_its_own_cache_only() {
-    let (time, codec) = (ManualClock::new(), Decimal::default());
-    let hub = Hub::with_clock(time.clock());
-    let (one, other) = (instance(&time, Arc::new(hub.clone())).await, instance(&time, Arc::new(hub)).await);
+    let (fleet, codec) = (Fleet::new(), Decimal::default());
+    let (one, other) = (fleet.instance().await.unwrap(), fleet.instance().await.unwrap());
     let (typed, there) = (numbers(&one, &codec), numbers(&other, &codec));
     typed.insert(&7, 7).await.unwrap();
-    time.advance(TTL - Duration::from_millis(1));
+    fleet.time().advance(JUST_BEFORE);
     assert_eq!(one.cache_manager().get(KEY).await.unwrap(), Some("number 7".into()));
     assert_eq!(other.cache_manager().get(KEY).await.unwrap(), Some("number 7".into()));
-    time.advance(Duration::from_millis(1));
+    fleet.time().advance(TTL.saturating_sub(JUST_BEFORE));
     for (cache, system) in [(&typed, &one), (&there, &other)] {
         assert_eq!(system.cache_manager().get(KEY).await.unwrap(), None);
         assert_eq!(*cache.get(&7).await.unwrap().unwrap(), 7, "within the window of its own rules");
@@ -159,8 +148,8 @@ async fn what_is_stale_is_answered_by_its_own_cache_only() {
 
 #[tokio::test]
 async fn what_the_verbs_on_bytes_store_is_foreign_to_a_typed_cache() {
-    let (time, codec) = (ManualClock::new(), Decimal::default());
-    let system = instance(&time, Arc::new(Hub::with_clock(time.clock()))).await;
+    let codec = Decimal::default();
+    let system = Fleet::new().instance().await.unwrap();
     let typed = numbers(&system, &codec);
     system.cache_manager().set_with_strategy(KEY, "number 7".into(), CacheStrategy::ShortTerm).await.unwrap();
     assert_eq!(typed.get(&7).await.unwrap(), None);

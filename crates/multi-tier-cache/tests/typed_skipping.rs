@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use multi_tier_cache::backends::{QuickCacheBackend, RedisCache};
-use multi_tier_cache::testing::{Fault, Faulty, Hub, ManualClock};
+use multi_tier_cache::testing::{Fault, Faulty, Hub, ManualClock, levels_with};
 use multi_tier_cache::{
     Cache, CacheError, CacheResult, CacheSystem, CacheSystemBuilder, CallOptions, DashMapCache, Fetched, Freshness,
     L2CacheBackend, LoadError, Loaded, TierConfig,
@@ -70,15 +70,8 @@ impl World {
         Self { time, here, there, tiers, below, systems, _server: server }
     }
 
-    /// The levels of the tiers that hold the key, the first one being that of `here`.
     async fn levels(&self) -> Vec<usize> {
-        let mut levels = Vec::new();
-        for (tier, level) in self.tiers.iter().zip(1..) {
-            if tier.try_get(ENTRY).await.unwrap().is_some() {
-                levels.push(level);
-            }
-        }
-        levels
+        levels_with(&self.here, &KEY).await.unwrap()
     }
 
     async fn at_rest(&self) {
@@ -289,7 +282,8 @@ async fn a_removal_during_a_load_that_skips_a_tier_keeps_its_value_out_everywher
 async fn callers_that_skip_and_callers_that_do_not_share_one_load() {
     let world = World::new(Second::Hub).await;
     let loads = Arc::new(AtomicUsize::new(0));
-    let calls = (0..40).map(|n| {
+    let skipped: [&[usize]; 3] = [&[], &[1], &[3]];
+    let calls = skipped.into_iter().cycle().take(40).map(|skipped| {
         let (cache, loads) = (world.here.clone(), Arc::clone(&loads));
         tokio::spawn(async move {
             let load = move |_| async move {
@@ -297,7 +291,7 @@ async fn callers_that_skip_and_callers_that_do_not_share_one_load() {
                 quiet().await;
                 Ok::<_, CacheError>(Loaded::new("loaded".to_owned()))
             };
-            cache.fetch(&KEY, &skipping(&[&[][..], &[1], &[3]][n % 3]), load).await
+            cache.fetch(&KEY, &skipping(skipped), load).await
         })
     });
     for call in calls.collect::<Vec<_>>() {

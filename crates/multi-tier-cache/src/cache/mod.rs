@@ -439,6 +439,12 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         self.core.counters.snapshot()
     }
 
+    /// Where `key` is kept, and under which name.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn entry<Q: CacheKey + ?Sized>(&self, key: &Q) -> (&crate::engine::Engine, KeyBuf) {
+        (&self.core.engine, self.key(key))
+    }
+
     fn key<Q: CacheKey + ?Sized>(&self, key: &Q) -> KeyBuf {
         KeyBuf::new(&self.core.name, key)
     }

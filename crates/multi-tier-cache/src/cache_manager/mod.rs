@@ -339,6 +339,11 @@ impl CacheManager {
     }
 
     #[cfg(feature = "test-util")]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    #[cfg(feature = "test-util")]
     pub(crate) fn bus(&self) -> Option<Arc<crate::invalidation::Bus>> {
         self.engine.bus().cloned()
     }

@@ -329,6 +329,18 @@ impl Engine {
         }
     }
 
+    /// The levels of the tiers that hold `key` and would be read.
+    #[cfg(feature = "test-util")]
+    pub(crate) async fn levels_with(&self, key: &str) -> CacheResult<Vec<usize>> {
+        let mut levels = Vec::new();
+        for (position, tier) in self.tiers.iter().enumerate() {
+            if self.ask(position, tier, key, Ask::ValueAndTtl).await?.is_some() {
+                levels.push(tier.level);
+            }
+        }
+        Ok(levels)
+    }
+
     /// Whether an awaited tier's answer may be used.
     pub(super) fn may_ask(&self, position: usize, key: &str) -> bool {
         let own = !self.is_shared(position);
