@@ -25,6 +25,8 @@ pub(crate) struct Facts {
     pub(crate) made: Moment,
     /// The moment from which on it is stale.
     pub(crate) fresh_until: Moment,
+    /// When this copy was last read anew from below, where that is later than what it is known to reflect.
+    pub(crate) reread: Moment,
     /// How long the load took.
     pub(crate) cost: Duration,
     /// The source has no value: a negative entry.

@@ -13,7 +13,7 @@ use super::loaded::{LoadContext, LoadError, Loaded, Outcome, late};
 use crate::clock::Moment;
 use crate::defaults;
 use crate::engine::{Judge, Load, Made, Source, Stay, panicked, within};
-use crate::entry::{Entry, Tag};
+use crate::entry::{Entry, Facts, Tag};
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::policy::{Freshness, Verdict};
 
@@ -44,6 +44,17 @@ pub(super) struct Progress {
     pub(super) loading: AtomicBool,
 }
 
+/// What a read is to the engine's counters: one call is one request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tally {
+    /// All that its caller asks.
+    Request,
+    /// Its caller asks again if it finds nothing.
+    First,
+    /// Another read of its caller goes on, and counts.
+    Aside,
+}
+
 /// Judges entries by their age.
 pub(super) struct Look<V> {
     pub(super) core: Arc<Core<V>>,
@@ -51,11 +62,18 @@ pub(super) struct Look<V> {
     pub(super) rules: Rules,
     pub(super) seen: Option<Seen<V>>,
     pub(super) progress: Arc<Progress>,
+    pub(super) tally: Tally,
 }
 
 impl<V: Send + Sync + 'static> Look<V> {
     pub(super) fn new(core: &Arc<Core<V>>, key: &str, rules: Rules) -> Self {
-        Self { core: Arc::clone(core), key: key.into(), rules, seen: None, progress: Arc::default() }
+        let (core, key, tally) = (Arc::clone(core), key.into(), Tally::Request);
+        Self { core, key, rules, seen: None, progress: Arc::default(), tally }
+    }
+
+    /// The same for a caller that waits no longer for a read of its own.
+    pub(super) fn aside(core: &Arc<Core<V>>, key: &str, rules: Rules) -> Self {
+        Self { tally: Tally::Aside, ..Self::new(core, key, rules) }
     }
 
     /// Notes an entry for a failed or slow load; the newest one counts.
@@ -117,6 +135,10 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
     fn skips(&self, position: usize) -> bool {
         self.rules.skipped.contains(&position)
     }
+
+    fn counts(&self, found: bool) -> bool {
+        self.tally == Tally::Request || self.tally == Tally::First && found
+    }
 }
 
 /// Takes what a tier below the first holds, to be copied up.
@@ -124,7 +146,13 @@ pub(super) struct Reread<V>(pub(super) Arc<Core<V>>);
 
 impl<V: Send + Sync + 'static> Judge for Reread<V> {
     fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
-        if from == Source::Tier(0) { None } else { self.0.decoded(entry).map(|(entry, _)| entry) }
+        if from == Source::Tier(0) {
+            return None;
+        }
+        let (entry, _) = self.0.decoded(entry)?;
+        // What another tier of this process holds reflects no more than before, and is not to be read at every hit.
+        let facts = Facts { reread: self.0.clock.now(), ..entry.facts()?.clone() };
+        Some(entry.with_facts(facts))
     }
 
     fn asks_for_age(&self) -> bool {

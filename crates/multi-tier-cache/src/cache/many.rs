@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::bulk::{Bulk, BulkLoader};
 use super::core::Seen;
-use super::fetch::{Look, Progress, Rules};
+use super::fetch::{Look, Progress, Rules, Tally};
 use super::key::KeyBuf;
 use super::work::{self, Many};
 use super::{Cache, CacheKey, CallOptions, LoadError};
@@ -46,11 +46,11 @@ struct Batch<K, V> {
 enum Missed<V, E> {
     Ended(Many<V, E>),
     /// The load takes longer than its caller waits.
-    Kept(Vec<Kept<V>>),
+    Kept(Vec<(Arc<str>, Option<Arc<V>>)>),
 }
 
-/// A key and its value, `None` if there is none.
-type Kept<V> = (Arc<str>, Option<Arc<V>>);
+/// A key and its entry, decoded.
+type Kept<V> = (Arc<str>, (Entry, Option<Arc<V>>));
 
 impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// The values of `keys`, in their order, each as [`get`](Self::get) answers it; a key that comes twice is read
@@ -198,6 +198,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         let (refreshing, missed): (Vec<_>, Vec<_>) = missed.partition(|(_, look)| self.core.is_refreshing(&look.key));
         batch.missed = missed;
         let (keys, mut looks): (Vec<K>, Vec<_>) = refreshing.into_iter().unzip();
+        looks.iter_mut().for_each(|look| look.tally = Tally::First);
         for looks in looks.chunks_mut(defaults::BATCH_KEYS) {
             // An outage is for the read that may load.
             self.core.look_at_many(looks).await;
@@ -223,8 +224,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             if let Some(ended) = work.within(soft).await {
                 return Ok(Missed::Ended(ended?));
             }
-            if let Some(values) = self.kept_of_all(waiting, rules).await {
-                return Ok(Missed::Kept(values));
+            if let Some(kept) = self.kept_of_all(waiting, rules).await {
+                return Ok(Missed::Kept(self.count_kept(kept, work.goes_on())));
             }
         }
         Ok(Missed::Ended(work.end().await?))
@@ -236,7 +237,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         for (key, progress) in waiting {
             match self.core.kept(&progress, &rules.freshness) {
                 Some(found) => kept.push((key, found)),
-                None => looks.push(Look::new(&self.core, &key, rules.clone())),
+                None => looks.push(Look::aside(&self.core, &key, rules.clone())),
             }
         }
         for looks in looks.chunks_mut(defaults::BATCH_KEYS) {
@@ -245,13 +246,22 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         for look in looks {
             kept.push((look.key, self.core.kept(&look.progress, &rules.freshness)?));
         }
-        let counted = |(key, (entry, value)): (Arc<str>, (Entry, _))| {
-            let counters = &self.core.counters;
-            let counter = if entry.is_stale(&self.core.clock) { &counters.fallbacks } else { &counters.hits };
+        Some(kept)
+    }
+
+    /// Counts what is answered at a soft deadline. The read of a key that was not found fresh has not ended, and counts
+    /// by itself only if it goes on.
+    fn count_kept(&self, kept: Vec<Kept<V>>, goes_on: bool) -> Vec<(Arc<str>, Option<Arc<V>>)> {
+        let counted = |(key, (entry, value)): Kept<V>| {
+            let (core, stale) = (&self.core, entry.is_stale(&self.core.clock));
+            let counter = if stale { &core.counters.fallbacks } else { &core.counters.hits };
             counter.one();
+            if stale && !goes_on {
+                core.engine.gave_up();
+            }
             (key, value)
         };
-        Some(kept.into_iter().map(counted).collect())
+        kept.into_iter().map(counted).collect()
     }
 
     /// Notes an answer, and whether it is to be loaded anew.

@@ -88,7 +88,7 @@ pub use options::CallOptions;
 pub use stats::CacheStats;
 
 use self::core::{Core, Seen};
-use fetch::{Fetch, Loader, Look, Rules};
+use fetch::{Fetch, Loader, Look, Rules, Tally};
 use key::KeyBuf;
 
 use crate::coordinator::Position;
@@ -283,6 +283,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         // A refresh ends its flight with its load; what it is to replace is answered meanwhile. An outage is for the
         // read that may load.
         if self.core.is_refreshing(key) {
+            fetch.look.tally = Tally::First;
             let _ = self.core.engine.read(key, Wanted::Judged(&mut fetch.look)).await;
             if fetch.look.seen.is_some() {
                 return self.ended(key, rules, fetch);
@@ -297,6 +298,9 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             let kept = if kept.is_some() { kept } else { self.kept_below(key, &rules).await };
             if let Some(fetched) = kept {
                 self.core.counters.fallbacks.one();
+                if !work.goes_on() {
+                    self.core.engine.gave_up();
+                }
                 return Ok(fetched);
             }
         }
@@ -306,7 +310,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
 
     /// A value for a caller that waits no longer for another's load, and so has not asked the tiers itself.
     async fn kept_below(&self, key: &str, rules: &Rules) -> Option<Fetched<V>> {
-        let mut look = Look::new(&self.core, key, rules.clone());
+        let mut look = Look::aside(&self.core, key, rules.clone());
         let _ = self.core.engine.read(key, Wanted::Judged(&mut look)).await;
         if let Some(seen) = look.seen {
             return Some(self.core.fetched(&seen.entry, seen.value));

@@ -35,6 +35,11 @@ pub(crate) trait Judge: Send {
         false
     }
 
+    /// Whether a read that ended so counts as a request.
+    fn counts(&self, _found: bool) -> bool {
+        true
+    }
+
     /// Whether the tier at this place is left out: not asked, and not given a copy.
     fn skips(&self, _position: usize) -> bool {
         false

@@ -403,8 +403,16 @@ impl Engine {
         }
     }
 
+    /// Counts a request whose read its caller has given up, answered in another way.
+    pub(crate) fn gave_up(&self) {
+        self.stats.miss();
+    }
+
     /// One request, one count.
     pub(super) fn counted(&self, answer: Answer, wanted: &Wanted<'_>) -> Answer {
+        if matches!(wanted, Wanted::Judged(judge) if !judge.counts(matches!(answer, Ok(Some(_))))) {
+            return answer;
+        }
         match (&answer, wanted) {
             (Ok(Some(Hit { source: Source::Tier(position), .. })), _) => self.stats.hit(*position),
             (Ok(_), _) | (Err(_), Wanted::Loaded(..)) => self.stats.miss(),

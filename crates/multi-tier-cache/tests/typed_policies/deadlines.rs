@@ -80,6 +80,7 @@ async fn everybody_who_waits_for_one_load_has_the_stale_value_of_a_tier_below_at
     world.store("old").await;
     world.time.advance(TTL);
     let (hold, began) = (source.hold(), Instant::now());
+    let before = world.manager.get_stats().total_requests;
     let readers: Vec<_> = (0..20).map(|_| world.start(&source)).collect();
     for reader in readers {
         assert_eq!(seen(&ended(reader).await), ("old", true));
@@ -87,6 +88,8 @@ async fn everybody_who_waits_for_one_load_has_the_stale_value_of_a_tier_below_at
     assert!(millis(began) < HARD.as_millis());
     hold.release();
     world.rest().await;
+    let requests = world.manager.get_stats().total_requests - before;
+    assert_eq!(requests, 20, "one for each caller");
 }
 
 #[tokio::test(start_paused = true)]
