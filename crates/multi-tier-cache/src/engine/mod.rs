@@ -27,6 +27,7 @@ mod invalidate;
 mod load;
 mod read;
 mod shared;
+mod skip;
 mod stats;
 mod timer;
 mod write;
@@ -262,21 +263,6 @@ impl Engine {
             ));
         }
         Ok(())
-    }
-
-    /// The places of the tiers of these levels, for a call that leaves them out.
-    pub(crate) fn places(&self, levels: &[usize]) -> CacheResult<Vec<usize>> {
-        let place = |level: &usize| {
-            let place = self.tiers.iter().position(|tier| tier.level == *level);
-            place.ok_or_else(|| {
-                let levels: Vec<String> = self.tiers.iter().map(|tier| tier.level.to_string()).collect();
-                CacheError::ConfigError(format!(
-                    "CallOptions::skipping({level}) names no tier of this stack: choose one of its levels, {}",
-                    levels.join(", ")
-                ))
-            })
-        };
-        levels.iter().map(place).collect()
     }
 
     /// Whether every tier is inside this process.
