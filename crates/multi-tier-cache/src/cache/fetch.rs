@@ -31,6 +31,8 @@ pub(super) struct Rules {
     pub(super) newer_than: Option<Moment>,
     /// Whether what is loaded is stored.
     pub(super) stores: bool,
+    /// Whether what is stale can be loaded in the background.
+    pub(super) in_background: bool,
     /// The places of tiers that are left out.
     pub(super) skipped: Vec<usize>,
 }
@@ -110,9 +112,10 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
                     }
                     return None;
                 }
+                let waits = verdict == Verdict::StaleIfError || verdict == Verdict::Stale && !self.rules.in_background;
                 match verdict {
                     Verdict::Expired => return None,
-                    Verdict::StaleIfError if self.core.may_load(&self.key, &self.rules.freshness) => {
+                    _ if waits && self.core.may_load(&self.key, &self.rules.freshness) => {
                         self.keep(entry);
                         return None;
                     }

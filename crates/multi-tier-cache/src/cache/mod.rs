@@ -25,6 +25,7 @@ pub mod key;
 mod loaded;
 mod many;
 mod options;
+mod scoped;
 mod stats;
 mod work;
 
@@ -105,7 +106,8 @@ use crate::policy::{Lifespan, Verdict};
 ///
 /// # Cancellation
 /// A verb may be dropped at any await. A load that its caller no longer waits for goes on in a task of its own, within
-/// its hard deadline, and its value is stored. Outside a Tokio runtime it ends with its caller.
+/// its hard deadline, and its value is stored. Outside a Tokio runtime, and under
+/// [`get_or_load_scoped`](Self::get_or_load_scoped), it ends with its caller.
 pub struct Cache<K, V> {
     core: Arc<Core<V>>,
     keys: PhantomData<fn(K)>,
@@ -461,6 +463,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             tags: if options.tags.is_empty() { Arc::clone(&core.tags) } else { options.tags.clone().into() },
             newer_than: None,
             stores: !options.reads_only,
+            in_background: true,
             skipped: Vec::new(),
         }
     }

@@ -16,5 +16,6 @@ mod negative;
 mod options;
 mod outages;
 mod revalidate;
+mod scoped;
 mod source;
 mod world;
