@@ -162,6 +162,8 @@ pub const TAGS_MAX: usize = 64;
 pub const TAG_BYTES_MAX: usize = 1_024;
 /// Revoked tags that an instance remembers; beyond, everything in process is forgotten once.
 pub const REVOKED_TAGS: usize = 100_000;
+/// Revoked tags that a load of a value with tags has not looked at yet; beyond, it asks for those of its own.
+pub const TAGS_WAITING: usize = 64;
 /// Least time to live of a tag's token in Redis.
 pub const TAG_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much longer than its entries a tag's token lives.

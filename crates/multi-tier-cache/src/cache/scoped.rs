@@ -52,12 +52,11 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         Fut: Future<Output = Result<V, E>> + Send,
     {
         let key = self.key(key);
-        let value = match self.fresh_hit(&key) {
-            Some(seen) => seen.value,
-            None => {
-                let load = |_| async { load().await.map(Loaded::new).map_err(LoadError::own) };
-                Box::pin(self.load_scoped(&key, Box::new(move |context| Box::pin(load(context))))).await?
-            }
+        let value = if let Some(seen) = self.fresh_hit(&key) {
+            seen.value
+        } else {
+            let load = |_| async { load().await.map(Loaded::new).map_err(LoadError::own) };
+            Box::pin(self.load_scoped(&key, Box::new(move |context| Box::pin(load(context))))).await?
         };
         // Another call's loader may have answered that there is none.
         value.ok_or(LoadError::Cache(CacheError::NotFound))

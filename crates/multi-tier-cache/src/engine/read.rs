@@ -359,9 +359,9 @@ impl Engine {
         &self,
         load: impl Future<Output = CacheResult<Made>>,
         keep: Keep<'_>,
-        lease: Option<Lease>,
+        mut lease: Option<Lease>,
     ) -> Led {
-        let made = match Lease::keep_during(lease.as_ref(), load).await {
+        let made = match Lease::keep_during(lease.as_mut(), load).await {
             Ok(made) => made,
             Err(error) => return Led { origin: Origin::Source, ..Led::nothing(Err(error)) },
         };

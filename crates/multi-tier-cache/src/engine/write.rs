@@ -106,6 +106,9 @@ impl Engine {
 
     async fn fill(&self, watch: &mut Watch<Answer>, led: Led) {
         let Led { origin, copies, left, lease, .. } = led;
+        if lease.as_ref().is_some_and(Lease::is_given_back) {
+            return;
+        }
         let _turn = watch.turn().await;
         let (remote, local): (Vec<_>, Vec<_>) =
             copies.into_iter().partition(|(position, _)| self.remote(*position).is_some());
