@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// What keys of the library's own begin with (leases, logs, fences): no value and no pattern of a user reaches them.
+pub(crate) const RESERVED: &str = "mtc:";
+
 /// Entries of the default L1.
 pub const L1_ENTRIES: u64 = 2_000;
 /// Entries of a `DashMap` tier made by [`DashMapCache::new`](crate::backends::DashMapCache::new).
@@ -159,6 +162,8 @@ pub const TAGS_MAX: usize = 64;
 pub const TAG_BYTES_MAX: usize = 1_024;
 /// Revoked tags that an instance remembers; beyond, everything in process is forgotten once.
 pub const REVOKED_TAGS: usize = 100_000;
+/// Revoked tags that a load of a value with tags has not looked at yet; beyond, it asks for those of its own.
+pub const TAGS_WAITING: usize = 64;
 /// Least time to live of a tag's token in Redis.
 pub const TAG_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much longer than its entries a tag's token lives.

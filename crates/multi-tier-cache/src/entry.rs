@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::error::{CacheError, CacheResult};
 
 /// A decoded value whose type only its users know.
@@ -25,6 +25,8 @@ pub(crate) struct Facts {
     pub(crate) made: Moment,
     /// The moment from which on it is stale.
     pub(crate) fresh_until: Moment,
+    /// When this copy was last read anew from below, where that is later than what it is known to reflect.
+    pub(crate) reread: Moment,
     /// How long the load took.
     pub(crate) cost: Duration,
     /// The source has no value: a negative entry.
@@ -121,6 +123,11 @@ impl Entry {
             Body::Bytes(bytes) => Ok(bytes.clone()),
             Body::Shared(shared) => shared.bytes().clone(),
         }
+    }
+
+    /// Whether a typed cache keeps it beyond its fresh time: answered by that cache's rules, and to nobody else.
+    pub(crate) fn is_stale(&self, clock: &Clock) -> bool {
+        self.facts().is_some_and(|facts| clock.has_passed(facts.fresh_until))
     }
 
     /// Whether it is a negative entry.

@@ -56,7 +56,7 @@
 //! | `postcard` | `PostcardCodec`, the most compact of the formats for typed values |
 //! | `uuid` | `uuid::Uuid` as a [`CacheKey`] |
 //! | `full` | all of these |
-//! | `test-util` | `testing`: a manual clock, a coordinator in memory, barriers between a cache and its coordinator |
+//! | `test-util` | `testing`: a fleet in one process, counted loads, a manual clock, tiers that fail, barriers between a cache and its coordinator |
 //!
 //! Tiers that are awaited need a Tokio runtime with time (and, for Redis and Memcached, I/O) enabled. A stack of
 //! in-process tiers needs none.

@@ -67,7 +67,7 @@ impl CacheSystem {
     /// the same entries, with statistics of its own; clone a handle to share them.
     ///
     /// # Errors
-    /// `ConfigError` for an empty name.
+    /// `ConfigError` for a name that is empty or reserved ([`CacheBuilder::build`]).
     pub fn cache<K, V>(&self, name: &str) -> CacheResult<Cache<K, V>>
     where
         V: Serialize + DeserializeOwned + Send + Sync + 'static,

@@ -139,10 +139,16 @@ async fn values_of_another_schema_are_a_miss_on_both_sides() {
 }
 
 #[tokio::test]
-async fn a_name_is_needed() {
+async fn a_name_is_needed_that_is_not_the_librarys_own() {
     let time = ManualClock::new();
-    let Err(CacheError::ConfigError(why)) = in_process(&time).await.cache::<u64, User>("") else { panic!() };
-    assert!(why.contains("name"), "{why}");
+    let system = in_process(&time).await;
+    for (name, what) in [("", "not empty"), ("mtc", "`mtc`"), ("mtc:", "`mtc:`"), ("mtc:l", "`mtc:l`")] {
+        let Err(CacheError::ConfigError(why)) = system.cache::<u64, User>(name) else { panic!("{name}") };
+        assert!(why.contains("name") && why.contains(what), "{name}: {why}");
+    }
+    for name in ["mtc2", "m", "my:mtc:"] {
+        assert_eq!(system.cache::<u64, User>(name).unwrap().name(), name);
+    }
 }
 
 #[tokio::test(start_paused = true)]

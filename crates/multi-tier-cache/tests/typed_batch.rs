@@ -16,11 +16,10 @@ use common::{Count, PATIENCE, Scripted, assert_at_rest, ended, start};
 use common::{Op, When};
 use futures_util::future::{BoxFuture, join, join_all};
 use multi_tier_cache::backends::{QuickCacheBackend, RedisCache};
-use multi_tier_cache::testing::ManualClock;
+use multi_tier_cache::testing::{ManualClock, followed};
 use multi_tier_cache::traits::Capabilities;
 use multi_tier_cache::{
-    Cache, CacheError, CacheSystem, CacheSystemBuilder, CallOptions, CoherenceConfig, DashMapCache, Freshness,
-    LoadError, Loaded, Position, TierConfig,
+    Cache, CacheError, CacheSystem, CacheSystemBuilder, CoherenceConfig, DashMapCache, Freshness, LoadError, TierConfig,
 };
 use parking_lot::Mutex;
 use test_servers::RedisServer;
@@ -64,13 +63,6 @@ fn calls(server: &RedisServer, command: &str) -> u64 {
 async fn insert_all(users: &Users, ids: &[u64]) {
     let named: Vec<(u64, String)> = pairs(ids);
     users.insert_many(named.iter().map(|(id, name)| (id, name.clone()))).await.unwrap();
-}
-
-/// Waits until this instance has heard of what is at `position`.
-async fn caught_up(users: &Users, position: Option<Position>) {
-    let options = CallOptions::default().at_least(position).read_only();
-    let absent = |_| async { Ok::<_, CacheError>(Loaded::absent()) };
-    assert!(users.fetch(&1, &options, absent).await.unwrap().value().is_none());
 }
 
 /// Notes what it is asked for, key by key.
@@ -342,8 +334,8 @@ async fn what_is_removed_during_a_bulk_load_is_not_stored() {
         assert_eq!(on_b.get_many(&[1, 2, 3]).await.unwrap(), after);
         assert_eq!(on_a.get_many(&[1, 2, 3]).await.unwrap(), after);
         let position = on_a.remove_many(&[1, 2, 3]).await.unwrap();
-        for users in [&on_a, &on_b] {
-            caught_up(users, position).await;
+        for system in [&a, &b] {
+            assert!(followed(system.cache_manager(), position).await);
         }
     }
 }
@@ -499,7 +491,7 @@ async fn tags_of_many_entries_take_one_question() {
     assert_eq!(on_b.get_many(&ids).await.unwrap(), names(&ids));
     assert_eq!(calls(&server, "mget"), 2, "one for the values, one for the tags");
     let position = on_a.remove_tag("users").await.unwrap();
-    caught_up(&on_b, position).await;
+    assert!(followed(b.cache_manager(), position).await);
     assert_eq!(on_b.get_many(&ids[90..]).await.unwrap(), vec![None; 10]);
     assert_eq!(loads.all().len(), 1);
 }

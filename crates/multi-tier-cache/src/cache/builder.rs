@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::Cache;
 use super::core::Core;
+use crate::defaults::RESERVED;
 use crate::engine::Engine;
 use crate::entry::Tag;
 use crate::error::{CacheError, CacheResult};
@@ -79,8 +80,9 @@ where
     /// The cache.
     ///
     /// # Errors
-    /// `ConfigError` for an empty name, freshness rules that cannot be followed
-    /// ([`Freshness::check`]), or tags on a stack that has no way to revoke them.
+    /// `ConfigError` for an empty name, the name `mtc` or one that begins with `mtc:`, which keys of the library begin
+    /// with, for freshness rules that cannot be followed ([`Freshness::check`]), or tags on a stack that has no way to
+    /// revoke them.
     pub fn build(self) -> CacheResult<Cache<K, V>> {
         let codec = self.codec.clone().unwrap_or_else(|| Arc::new(JsonSerializer));
         self.build_with(codec)
@@ -97,17 +99,26 @@ impl<K, V: Send + Sync + 'static> CacheBuilder<K, V> {
     }
 
     fn build_with(self, codec: Arc<dyn Codec<V>>) -> CacheResult<Cache<K, V>> {
-        if self.name.is_empty() {
-            return Err(CacheError::ConfigError(
-                "a cache needs a name that is not empty: its keys begin with it".into(),
-            ));
-        }
+        check_name(&self.name)?;
         self.freshness.check()?;
         self.engine.check_tags(&self.tags)?;
         let schema = (self.type_name.as_deref(), self.schema_version);
         let core = Core::new(self.engine, &self.name, Arc::new(self.freshness), self.tags, codec, schema);
         Ok(Cache { core: Arc::new(core), keys: PhantomData })
     }
+}
+
+/// Keys begin with the name and a colon.
+fn check_name(name: &str) -> CacheResult<()> {
+    if name.is_empty() {
+        return Err(CacheError::ConfigError("a cache needs a name that is not empty: its keys begin with it".into()));
+    }
+    if name.starts_with(RESERVED) || Some(name) == RESERVED.strip_suffix(':') {
+        return Err(CacheError::ConfigError(format!(
+            "no cache can be named `{name}`: keys that begin with `{RESERVED}` are the library's own; choose another name"
+        )));
+    }
+    Ok(())
 }
 
 impl<K, V> fmt::Debug for CacheBuilder<K, V> {

@@ -127,7 +127,7 @@ impl<V: Send + Sync + 'static> Core<V> {
         let facts = entry.facts().filter(|facts| facts.schema == self.schema)?;
         let value = if facts.absent { None } else { Some(entry.object_as::<V>()?) };
         let verdict = self.judge(&entry, freshness);
-        let is_old_copy = freshness.rereads_below(entry.born(), || self.clock.now());
+        let is_old_copy = freshness.rereads_below(entry.born().max(facts.reread), || self.clock.now());
         (verdict <= Verdict::Stale).then_some(Seen { entry, value, verdict, from: Source::Tier(0), is_old_copy })
     }
 
@@ -158,6 +158,7 @@ impl<V: Send + Sync + 'static> Core<V> {
         Facts {
             made: times.made,
             fresh_until: times.fresh_until,
+            reread: Moment::ORIGIN,
             cost: times.cost,
             absent: false,
             validator,

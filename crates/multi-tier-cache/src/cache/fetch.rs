@@ -13,7 +13,7 @@ use super::loaded::{LoadContext, LoadError, Loaded, Outcome, late};
 use crate::clock::Moment;
 use crate::defaults;
 use crate::engine::{Judge, Load, Made, Source, Stay, panicked, within};
-use crate::entry::{Entry, Tag};
+use crate::entry::{Entry, Facts, Tag};
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::policy::{Freshness, Verdict};
 
@@ -31,15 +31,30 @@ pub(super) struct Rules {
     pub(super) newer_than: Option<Moment>,
     /// Whether what is loaded is stored.
     pub(super) stores: bool,
+    /// Whether what is stale can be loaded in the background.
+    pub(super) in_background: bool,
+    /// The places of tiers that are left out.
+    pub(super) skipped: Vec<usize>,
 }
 
 /// What a read has come across, for a caller that cannot wait for its end.
 #[derive(Default)]
 pub(super) struct Progress {
-    /// An older value that may be answered if the load fails or is slow.
+    /// An older value that may be answered if the load fails or is slow; in the end, the value itself.
     pub(super) kept: Mutex<Option<Entry>>,
     /// Whether this read's own loader has been started.
     pub(super) loading: AtomicBool,
+}
+
+/// What a read is to the engine's counters: one call is one request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tally {
+    /// All that its caller asks.
+    Request,
+    /// Its caller asks again if it finds nothing.
+    First,
+    /// Another read of its caller goes on, and counts.
+    Aside,
 }
 
 /// Judges entries by their age.
@@ -49,14 +64,21 @@ pub(super) struct Look<V> {
     pub(super) rules: Rules,
     pub(super) seen: Option<Seen<V>>,
     pub(super) progress: Arc<Progress>,
+    pub(super) tally: Tally,
 }
 
 impl<V: Send + Sync + 'static> Look<V> {
     pub(super) fn new(core: &Arc<Core<V>>, key: &str, rules: Rules) -> Self {
-        Self { core: Arc::clone(core), key: key.into(), rules, seen: None, progress: Arc::default() }
+        let (core, key, tally) = (Arc::clone(core), key.into(), Tally::Request);
+        Self { core, key, rules, seen: None, progress: Arc::default(), tally }
     }
 
-    /// Notes an entry that is good for a failed or slow load only; the newest one counts.
+    /// The same for a caller that waits no longer for a read of its own.
+    pub(super) fn aside(core: &Arc<Core<V>>, key: &str, rules: Rules) -> Self {
+        Self { tally: Tally::Aside, ..Self::new(core, key, rules) }
+    }
+
+    /// Notes an entry for a failed or slow load; the newest one counts.
     pub(super) fn keep(&self, entry: Entry) {
         let mut kept = self.progress.kept.lock();
         let made = |entry: &Entry| entry.facts().map(|facts| facts.made);
@@ -66,6 +88,7 @@ impl<V: Send + Sync + 'static> Look<V> {
     }
 
     fn see(&mut self, entry: &Entry, value: Option<Arc<V>>, verdict: Verdict, from: Source) {
+        self.keep(entry.clone());
         self.seen = Some(Seen { entry: entry.clone(), value, verdict, from, is_old_copy: false });
     }
 }
@@ -89,9 +112,10 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
                     }
                     return None;
                 }
+                let waits = verdict == Verdict::StaleIfError || verdict == Verdict::Stale && !self.rules.in_background;
                 match verdict {
                     Verdict::Expired => return None,
-                    Verdict::StaleIfError if self.core.may_load(&self.key, &self.rules.freshness) => {
+                    _ if waits && self.core.may_load(&self.key, &self.rules.freshness) => {
                         self.keep(entry);
                         return None;
                     }
@@ -110,6 +134,14 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
     fn asks_for_age(&self) -> bool {
         true
     }
+
+    fn skips(&self, position: usize) -> bool {
+        self.rules.skipped.contains(&position)
+    }
+
+    fn counts(&self, found: bool) -> bool {
+        self.tally == Tally::Request || self.tally == Tally::First && found
+    }
 }
 
 /// Takes what a tier below the first holds, to be copied up.
@@ -117,7 +149,13 @@ pub(super) struct Reread<V>(pub(super) Arc<Core<V>>);
 
 impl<V: Send + Sync + 'static> Judge for Reread<V> {
     fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
-        if from == Source::Tier(0) { None } else { self.0.decoded(entry).map(|(entry, _)| entry) }
+        if from == Source::Tier(0) {
+            return None;
+        }
+        let (entry, _) = self.0.decoded(entry)?;
+        // What another tier of this process holds reflects no more than before, and is not to be read at every hit.
+        let facts = Facts { reread: self.0.clock.now(), ..entry.facts()?.clone() };
+        Some(entry.with_facts(facts))
     }
 
     fn asks_for_age(&self) -> bool {
@@ -146,6 +184,10 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Judge for Fetch<'_, V, 
 
     fn asks_for_age(&self) -> bool {
         true
+    }
+
+    fn skips(&self, position: usize) -> bool {
+        self.look.skips(position)
     }
 }
 

@@ -9,8 +9,9 @@ use futures_util::stream::{self, StreamExt};
 
 use super::bulk::{Bulk, BulkLoader};
 use super::core::Seen;
-use super::fetch::{Look, Rules};
-use super::{Cache, CacheKey, CallOptions, LoadError, work};
+use super::fetch::{Look, Progress, Rules, Tally};
+use super::work::{self, Many};
+use super::{Cache, CacheKey, CallOptions, LoadError};
 use crate::coordinator::Position;
 use crate::defaults;
 use crate::engine::{Judge as _, Source};
@@ -39,6 +40,16 @@ struct Batch<K, V> {
     /// They are answered, and to be loaded anew in the background.
     due: Vec<(K, Arc<str>, Entry)>,
 }
+
+/// What became of the keys that no tier of this process has.
+enum Missed<V, E> {
+    Ended(Many<V, E>),
+    /// The load takes longer than its caller waits.
+    Kept(Vec<(Arc<str>, Option<Arc<V>>)>),
+}
+
+/// A key and its entry, decoded.
+type Kept<V> = (Arc<str>, (Entry, Option<Arc<V>>));
 
 impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// The values of `keys`, in their order, each as [`get`](Self::get) answers it; a key that comes twice is read
@@ -104,7 +115,13 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// ```
     ///
     /// # Deadlines
-    /// The hard deadline of a load holds for the whole call of `load`; there is no soft one for many keys.
+    /// The [deadlines](crate::Freshness::with_load_deadlines) of a load hold for the whole call of `load`. At the soft one
+    /// the keys that are waited for are answered with their stale values, if a window allows one for each of them, and the
+    /// load goes on in the background; otherwise all are waited for.
+    ///
+    /// # Cancellation
+    /// Once `load` has been called it goes on in a task of its own, and what it brings is stored, but for keys that were
+    /// invalidated meanwhile.
     ///
     /// # Errors
     /// [`LoadError`] if a key could not be had: an error of `load` reaches every key that it was called for, and
@@ -138,13 +155,17 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         if !batch.missed.is_empty() {
             let (keys, looks): (Vec<K>, Vec<_>) = std::mem::take(&mut batch.missed).into_iter().unzip();
             let bulk = Bulk::new(Self::bulk_loader::<Q, E, F, Fut, R>(keys.clone(), &load));
-            let ended = work::begin_many(&self.core, &rules.freshness, looks, bulk).end().await?;
-            for (key, (mut fetch, ended)) in keys.into_iter().zip(ended) {
-                match fetch.look.seen.take() {
-                    Some(seen) if ended.is_ok() => {
-                        self.seen(&mut batch, key, &fetch.look.key, self.counted(seen));
+            match self.load_missed(&rules, looks, bulk).await? {
+                Missed::Kept(values) => values.into_iter().for_each(|(key, value)| batch.asked.answer(&key, value)),
+                Missed::Ended(ended) => {
+                    for (key, (mut fetch, ended)) in keys.into_iter().zip(ended) {
+                        match fetch.look.seen.take() {
+                            Some(seen) if ended.is_ok() => {
+                                self.seen(&mut batch, key, &fetch.look.key, self.counted(seen));
+                            }
+                            _ => outcome = outcome.and(ended.and(Err(without_value()))),
+                        }
                     }
-                    _ => outcome = outcome.and(ended.and(Err(without_value()))),
                 }
             }
         }
@@ -176,6 +197,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         let (refreshing, missed): (Vec<_>, Vec<_>) = missed.partition(|(_, look)| self.core.is_refreshing(&look.key));
         batch.missed = missed;
         let (keys, mut looks): (Vec<K>, Vec<_>) = refreshing.into_iter().unzip();
+        looks.iter_mut().for_each(|look| look.tally = Tally::First);
         for looks in looks.chunks_mut(defaults::BATCH_KEYS) {
             // An outage is for the read that may load.
             self.core.look_at_many(looks).await;
@@ -186,6 +208,59 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
                 None => batch.missed.push((key, look)),
             }
         }
+    }
+
+    /// Reads what no tier of this process has, and loads what no other has, for no longer than older values allow.
+    async fn load_missed<E: Send + Sync + 'static>(
+        &self,
+        rules: &Rules,
+        looks: Vec<Look<V>>,
+        bulk: Arc<Bulk<V, E>>,
+    ) -> CacheResult<Missed<V, E>> {
+        let waiting: Vec<_> = looks.iter().map(|look| (Arc::clone(&look.key), Arc::clone(&look.progress))).collect();
+        let mut work = work::begin_many(&self.core, &rules.freshness, looks, bulk);
+        if let Some(soft) = rules.freshness.soft_patience() {
+            if let Some(ended) = work.within(soft).await {
+                return Ok(Missed::Ended(ended?));
+            }
+            if let Some(kept) = self.kept_of_all(waiting, rules).await {
+                return Ok(Missed::Kept(self.count_kept(kept, work.goes_on())));
+            }
+        }
+        Ok(Missed::Ended(work.end().await?))
+    }
+
+    /// A value for each of these keys, if there is one that may be answered to a caller that waits no longer.
+    async fn kept_of_all(&self, waiting: Vec<(Arc<str>, Arc<Progress>)>, rules: &Rules) -> Option<Vec<Kept<V>>> {
+        let (mut kept, mut looks) = (Vec::new(), Vec::new());
+        for (key, progress) in waiting {
+            match self.core.kept(&progress, &rules.freshness) {
+                Some(found) => kept.push((key, found)),
+                None => looks.push(Look::aside(&self.core, &key, rules.clone())),
+            }
+        }
+        for looks in looks.chunks_mut(defaults::BATCH_KEYS) {
+            self.core.look_at_many(looks).await;
+        }
+        for look in looks {
+            kept.push((look.key, self.core.kept(&look.progress, &rules.freshness)?));
+        }
+        Some(kept)
+    }
+
+    /// Counts what is answered at a soft deadline. The read of a key that was not found fresh has not ended, and counts
+    /// by itself only if it goes on.
+    fn count_kept(&self, kept: Vec<Kept<V>>, goes_on: bool) -> Vec<(Arc<str>, Option<Arc<V>>)> {
+        let counted = |(key, (entry, value)): Kept<V>| {
+            let (core, stale) = (&self.core, entry.is_stale(&self.core.clock));
+            let counter = if stale { &core.counters.fallbacks } else { &core.counters.hits };
+            counter.one();
+            if stale && !goes_on {
+                core.engine.gave_up();
+            }
+            (key, value)
+        };
+        kept.into_iter().map(counted).collect()
     }
 
     /// Notes an answer, and whether it is to be loaded anew.

@@ -25,6 +25,7 @@ pub mod key;
 mod loaded;
 mod many;
 mod options;
+mod scoped;
 mod stats;
 mod work;
 
@@ -88,7 +89,7 @@ pub use options::CallOptions;
 pub use stats::CacheStats;
 
 use self::core::{Core, Seen};
-use fetch::{Fetch, Loader, Look, Rules};
+use fetch::{Fetch, Loader, Look, Rules, Tally};
 use key::KeyBuf;
 
 use crate::coordinator::Position;
@@ -105,7 +106,8 @@ use crate::policy::{Lifespan, Verdict};
 ///
 /// # Cancellation
 /// A verb may be dropped at any await. A load that its caller no longer waits for goes on in a task of its own, within
-/// its hard deadline, and its value is stored. Outside a Tokio runtime it ends with its caller.
+/// its hard deadline, and its value is stored. Outside a Tokio runtime, and under
+/// [`get_or_load_scoped`](Self::get_or_load_scoped), it ends with its caller.
 pub struct Cache<K, V> {
     core: Arc<Core<V>>,
     keys: PhantomData<fn(K)>,
@@ -229,7 +231,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// options of this call and learns how old the answer is.
     ///
     /// # Errors
-    /// [`LoadError`]; `ConfigError` inside it for options that cannot be followed.
+    /// [`LoadError`]; `ConfigError` inside it for options that cannot be followed, such as a tier to be skipped that does
+    /// not exist.
     pub async fn fetch<Q, E, F, Fut>(&self, key: &Q, options: &CallOptions, load: F) -> Result<Fetched<V>, LoadError<E>>
     where
         K: Borrow<Q>,
@@ -258,6 +261,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         let mut rules = self.rules(options);
         rules.freshness.check()?;
         self.core.engine.check_tags(&rules.tags)?;
+        rules.skipped = self.core.engine.places(&options.skipped)?;
         if options.refreshes {
             rules.newer_than = Some(self.core.clock.now());
         }
@@ -269,13 +273,16 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             return self.ended(key, rules, fetch);
         }
         // What is in process and too old is known before the first wait.
-        let _ = self.core.engine.hit(key, |entry| fetch.accept(entry, Source::Tier(0)));
+        if rules.skipped.is_empty() {
+            let _ = self.core.engine.hit(key, |entry| fetch.accept(entry, Source::Tier(0)));
+        }
         if fetch.look.seen.is_some() {
             return self.ended(key, rules, fetch);
         }
         // A refresh ends its flight with its load; what it is to replace is answered meanwhile. An outage is for the
         // read that may load.
         if self.core.is_refreshing(key) {
+            fetch.look.tally = Tally::First;
             let _ = self.core.engine.read(key, Wanted::Judged(&mut fetch.look)).await;
             if fetch.look.seen.is_some() {
                 return self.ended(key, rules, fetch);
@@ -290,6 +297,9 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             let kept = if kept.is_some() { kept } else { self.kept_below(key, &rules).await };
             if let Some(fetched) = kept {
                 self.core.counters.fallbacks.one();
+                if !work.goes_on() {
+                    self.core.engine.gave_up();
+                }
                 return Ok(fetched);
             }
         }
@@ -299,7 +309,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
 
     /// A value for a caller that waits no longer for another's load, and so has not asked the tiers itself.
     async fn kept_below(&self, key: &str, rules: &Rules) -> Option<Fetched<V>> {
-        let mut look = Look::new(&self.core, key, rules.clone());
+        let mut look = Look::aside(&self.core, key, rules.clone());
         let _ = self.core.engine.read(key, Wanted::Judged(&mut look)).await;
         if let Some(seen) = look.seen {
             return Some(self.core.fetched(&seen.entry, seen.value));
@@ -354,7 +364,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// [`insert`](Self::insert) under these options.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert); `ConfigError` for options that cannot be followed.
+    /// As [`insert`](Self::insert); `ConfigError` for options that cannot be followed, those for reads among them.
     pub async fn insert_with<Q>(
         &self,
         key: &Q,
@@ -369,13 +379,15 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     }
 
     async fn put(&self, key: &str, value: Arc<V>, options: &CallOptions) -> CacheResult<Option<Position>> {
+        options.check_insert()?;
         let Rules { freshness, tags, .. } = self.rules(options);
         freshness.check()?;
+        let skipped = self.core.engine.places(&options.skipped)?;
         let now = self.core.clock.now();
         let times = freshness.times(now, now, fastrand::f64());
         let entry = self.core.entry(Some(value), &times, None, &tags);
         let span = Lifespan { ttl: times.expires.since(now), rules: Some(&freshness) };
-        self.core.engine.put(key, entry, Put { span, tags: &tags, announced: true }).await
+        self.core.engine.put(key, entry, Put { span, tags: &tags, skipped: &skipped, announced: true }).await
     }
 
     /// Removes `key` from every tier, for every instance: no read that starts after this answers a value that was
@@ -429,6 +441,12 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         self.core.counters.snapshot()
     }
 
+    /// Where `key` is kept, and under which name.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn entry<Q: CacheKey + ?Sized>(&self, key: &Q) -> (&crate::engine::Engine, KeyBuf) {
+        (&self.core.engine, self.key(key))
+    }
+
     fn key<Q: CacheKey + ?Sized>(&self, key: &Q) -> KeyBuf {
         KeyBuf::new(&self.core.beginning, key)
     }
@@ -445,13 +463,14 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
 
     fn rules(&self, options: &CallOptions) -> Rules {
         let core = &self.core;
-        let own = options.freshness.or_else(|| options.ttl().map(|_| *core.freshness));
-        let own = own.map(|rules| Arc::new(options.ttl().map_or(rules, |ttl| rules.with_ttl(ttl))));
+        let own = options.own_rules(&core.freshness).map(Arc::new);
         Rules {
             freshness: own.unwrap_or_else(|| Arc::clone(&core.freshness)),
             tags: if options.tags.is_empty() { Arc::clone(&core.tags) } else { options.tags.clone().into() },
             newer_than: None,
             stores: !options.reads_only,
+            in_background: true,
+            skipped: Vec::new(),
         }
     }
 

@@ -10,6 +10,8 @@ use crate::policy::{CacheStrategy, Freshness};
 
 /// Options of one call: how long a value is kept, its tags, and how new it must be.
 ///
+/// An option that a verb cannot follow is a `ConfigError` that names it; nothing is read or stored then.
+///
 /// ```
 /// use multi_tier_cache::{CacheStrategy, CallOptions};
 ///
@@ -23,6 +25,10 @@ pub struct CallOptions {
     pub(crate) at_least: Option<Position>,
     pub(crate) refreshes: bool,
     pub(crate) reads_only: bool,
+    /// Levels of tiers that are left out.
+    pub(crate) skipped: Vec<usize>,
+    /// Soft and hard.
+    deadlines: Option<(Option<Duration>, Option<Duration>)>,
 }
 
 impl CallOptions {
@@ -40,7 +46,7 @@ impl CallOptions {
         self
     }
 
-    /// The value reflects the invalidation that answered `position`, on whatever instance that was: read your writes
+    /// For verbs that read: the value reflects the invalidation that answered `position`, on whatever instance that was: read your writes
     /// across instances. `None` asks for nothing, for positions that may be absent.
     #[must_use]
     pub fn at_least(mut self, position: impl Into<Option<Position>>) -> Self {
@@ -49,7 +55,7 @@ impl CallOptions {
     }
 
     /// Rules for this call in place of a typed cache's own. The verbs of [`CacheManager`](crate::CacheManager) have no
-    /// such rules and refuse the call.
+    /// such rules.
     #[must_use]
     pub fn with_freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = Some(freshness);
@@ -57,18 +63,70 @@ impl CallOptions {
     }
 
     /// The value is loaded now, whatever is stored; that is answered only if a rule for failed or slow loads says so.
-    /// For typed caches.
+    /// For reads of typed caches.
     #[must_use]
     pub fn refreshing(mut self) -> Self {
         self.refreshes = true;
         self
     }
 
-    /// What this call loads is answered, and stored nowhere. For typed caches.
+    /// What this call loads is answered, and stored nowhere. For reads of typed caches.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.reads_only = true;
         self
+    }
+
+    /// How long a load may take for this call, in place of the cache's
+    /// [deadlines](Freshness::with_load_deadlines): the soft one for this caller, the hard one for a load that the call
+    /// begins. For reads of typed caches.
+    #[must_use]
+    pub fn with_load_deadlines(mut self, soft: Option<Duration>, hard: Option<Duration>) -> Self {
+        self.deadlines = Some((soft, hard));
+        self
+    }
+
+    /// Leaves out the tier of this level: it is not asked, and gets no copy of what the call finds, loads or is given.
+    /// Several calls leave out several tiers. For [`fetch`](crate::Cache::fetch), `insert_with` and `#[cached]`.
+    ///
+    /// Nothing older is served from there afterwards: the tier forgets the key as soon as this call stores a loaded or
+    /// given value in another one, and a tier inside the process also if the call answers something newer from below it.
+    /// What was found below it, which may be older, is not copied into tiers above it.
+    ///
+    /// The tier that coordinates the fleet (Redis) is the way to every shared tier below it: without it, none of them is
+    /// asked, and what is loaded, under no lease, is kept inside this process only, while all of them forget the key.
+    ///
+    /// Callers that skip different tiers share one load, its answer and its error.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> multi_tier_cache::CacheResult<()> {
+    /// # use multi_tier_cache::{Arc, Cache, CacheSystemBuilder, CallOptions, DashMapCache};
+    /// # let system = CacheSystemBuilder::new().with_l2(Arc::new(DashMapCache::new())).build().await?;
+    /// let exports: Cache<u64, Vec<u8>> = system.cache("exports")?;
+    /// let big = CallOptions::default().skipping(1);
+    /// exports.insert_with(&7, vec![0; 1_000_000], &big).await?; // the second tier alone has it
+    /// assert!(exports.contains(&7).await?);
+    /// # assert_eq!(system.cache_manager().get_stats().l1_hits, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn skipping(mut self, level: usize) -> Self {
+        self.skipped.push(level);
+        self
+    }
+
+    /// The rules of this call, if they are not these.
+    pub(crate) fn own_rules(&self, rules: &Freshness) -> Option<Freshness> {
+        let mut own = self.freshness;
+        if let Some(ttl) = self.ttl() {
+            own = Some(own.unwrap_or(*rules).with_ttl(ttl));
+        }
+        if let Some((soft, hard)) = self.deadlines {
+            own = Some(own.unwrap_or(*rules).with_load_deadlines(soft, hard));
+        }
+        own
     }
 
     /// How long values are kept, if the call says so.
@@ -83,16 +141,38 @@ impl CallOptions {
 
     /// Refuses what only typed caches can do.
     pub(crate) fn check_untyped(&self) -> CacheResult<()> {
-        if self.freshness.is_none() && !self.refreshes && !self.reads_only {
-            return Ok(());
-        }
-        Err(CacheError::ConfigError(
-            "with_freshness, refreshing and read_only are for typed caches; make one with CacheSystem::cache".into(),
-        ))
+        let typed = [
+            ("with_freshness", self.freshness.is_some()),
+            ("refreshing", self.refreshes),
+            ("read_only", self.reads_only),
+            ("skipping", !self.skipped.is_empty()),
+            ("with_load_deadlines", self.deadlines.is_some()),
+        ];
+        refuse(&typed, "is for typed caches; make one with CacheSystem::cache, or leave it out")
+    }
+
+    /// Refuses what has no meaning for a value that its caller brings.
+    pub(crate) fn check_insert(&self) -> CacheResult<()> {
+        let reading = [
+            ("at_least", self.at_least.is_some()),
+            ("refreshing", self.refreshes),
+            ("read_only", self.reads_only),
+            ("with_load_deadlines", self.deadlines.is_some()),
+        ];
+        refuse(&reading, "is for verbs that read; this one stores the value it is given: leave it out")
     }
 
     /// Whether what is in process may be answered under the cache's own rules.
     pub(crate) fn is_plain(&self) -> bool {
-        self.freshness.is_none() && self.strategy.is_none() && self.at_least.is_none() && !self.refreshes
+        let as_the_cache = self.freshness.is_none() && self.strategy.is_none() && self.skipped.is_empty();
+        as_the_cache && self.at_least.is_none() && !self.refreshes
+    }
+}
+
+/// Refuses the first of these options that is set.
+fn refuse(options: &[(&str, bool)], why: &str) -> CacheResult<()> {
+    match options.iter().find(|(_, set)| *set) {
+        Some((option, _)) => Err(CacheError::ConfigError(format!("CallOptions::{option} {why}"))),
+        None => Ok(()),
     }
 }

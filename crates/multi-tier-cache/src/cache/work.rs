@@ -96,6 +96,17 @@ where
     }
 }
 
+impl<V, F> Work<V, F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    /// Whether it goes on when its caller waits no longer.
+    pub(super) fn goes_on(&self) -> bool {
+        self.progress.loading.load(Ordering::Acquire)
+    }
+}
+
 impl<V, F> Drop for Work<V, F>
 where
     F: Future + Send + 'static,
@@ -103,7 +114,7 @@ where
 {
     fn drop(&mut self) {
         if let Some(reading) = self.reading.take()
-            && !self.progress.loading.load(Ordering::Acquire)
+            && !self.goes_on()
         {
             reading.abandon();
         }

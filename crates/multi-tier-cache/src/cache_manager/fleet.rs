@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{CacheManager, unaccepted};
 use crate::cache::CallOptions;
 use crate::coordinator::Position;
-use crate::engine::{BytesLoad, Keep, Load, SharedLoad, TypedLoad, Wanted};
+use crate::engine::{BytesLoad, Fresh, Keep, Load, SharedLoad, TypedLoad, Wanted};
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::invalidation::CoherenceStats;
@@ -23,6 +23,7 @@ impl CacheManager {
     /// instance nor the log can tell that the position is reflected (after a failover, or with Redis away);
     /// `ConfigError` without a bus.
     pub async fn get_with_options(&self, key: &str, options: &CallOptions) -> CacheResult<Option<Bytes>> {
+        options.check_untyped()?;
         if self.is_reached(options).await? { self.get(key).await } else { Err(unreached()) }
     }
 
@@ -43,7 +44,7 @@ impl CacheManager {
         Fut: Future<Output = CacheResult<Bytes>> + Send,
     {
         let cached = self.may_be_cached(options).await?;
-        if cached && let Some(bytes) = self.engine.hit(key, |entry| entry.into_bytes().ok()) {
+        if cached && let Some(bytes) = self.engine.fresh_hit(key, |entry| entry.into_bytes().ok()) {
             return Ok(bytes);
         }
         self.compute(key, options, cached, &mut BytesLoad::new(compute)).await?.into_bytes()
@@ -67,7 +68,7 @@ impl CacheManager {
     {
         let cached = self.may_be_cached(options).await?;
         let decode = |entry: Entry| self.serializer.deserialize(&entry.into_bytes().ok()?).ok();
-        if cached && let Some(value) = self.engine.hit(key, decode) {
+        if cached && let Some(value) = self.engine.fresh_hit(key, decode) {
             return Ok(value);
         }
         let mut load = TypedLoad::new(self.serializer.clone(), compute);
@@ -91,7 +92,7 @@ impl CacheManager {
         Fut: Future<Output = CacheResult<T>> + Send,
     {
         let cached = self.may_be_cached(options).await?;
-        if cached && let Some(value) = self.engine.hit(key, Entry::into_object) {
+        if cached && let Some(value) = self.engine.fresh_hit(key, Entry::into_object) {
             return Ok(value);
         }
         let mut load = SharedLoad::new(self.serializer.clone(), compute);
@@ -103,9 +104,11 @@ impl CacheManager {
     /// without a bus.
     ///
     /// # Errors
-    /// As [`update_cache`](Self::update_cache); `ConfigError` for tags on a stack that has no way to revoke them.
+    /// As [`update_cache`](Self::update_cache); `ConfigError` for tags on a stack that has no way to revoke them, and
+    /// for options of typed caches or of reads.
     pub async fn put(&self, key: &str, value: Bytes, options: &CallOptions) -> CacheResult<Option<Position>> {
         options.check_untyped()?;
+        options.check_insert()?;
         self.put_value(key, value, options.ttl_or_default(), &options.tags, true).await
     }
 
@@ -172,7 +175,8 @@ impl CacheManager {
             return self.engine.load_alone(load).await;
         }
         let keep = Keep { span: options.ttl_or_default().into(), tags: &options.tags };
-        let hit = self.engine.read(key, Wanted::Loaded(load, keep)).await?;
+        let mut load = Fresh { load, clock: self.engine.clock() };
+        let hit = self.engine.read(key, Wanted::Loaded(&mut load, keep)).await?;
         hit.map(|hit| hit.entry).ok_or_else(unaccepted)
     }
 

@@ -44,6 +44,13 @@ pub use crate::stack::{CacheTier, TierConfig, TierStats};
 /// outside one it ends where it was, and the key is removed from the tier it was about to change before that tier is
 /// read again).
 ///
+/// # Entries of typed caches
+///
+/// The key of a [`Cache`]'s entry is its name, a colon and the [key's text](crate::CacheKey::key_text). These verbs read
+/// it as any other: the value's bytes in the cache's format, made when they are first asked for, while it is fresh; a
+/// remembered absence and a stale value are a miss. What they store under such a key the typed cache takes for foreign:
+/// a miss there.
+///
 /// # Deadlocks
 ///
 /// The future of a computing verb leads its key for as long as it lives. Do not keep one without polling it (a loser
@@ -158,7 +165,7 @@ impl CacheManager {
     /// `BackendError` if no tier has the key and one of them could not be asked; `ConfigError` if the key is longer
     /// than [`defaults::MAX_KEY_BYTES`].
     pub async fn get(&self, key: &str) -> CacheResult<Option<Bytes>> {
-        match self.engine.hit(key, |entry| entry.into_bytes().ok()) {
+        match self.engine.fresh_hit(key, |entry| entry.into_bytes().ok()) {
             Some(bytes) => Ok(Some(bytes)),
             None => self.read_below(key).await?.map(Entry::into_bytes).transpose(),
         }
@@ -201,7 +208,7 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<Bytes>> + Send,
     {
-        if let Some(bytes) = self.engine.hit(key, |entry| entry.into_bytes().ok()) {
+        if let Some(bytes) = self.engine.fresh_hit(key, |entry| entry.into_bytes().ok()) {
             return Ok(bytes);
         }
         self.get_or_compute_with_options(key, &CallOptions::new(strategy), compute).await
@@ -226,7 +233,7 @@ impl CacheManager {
         Fut: Future<Output = CacheResult<T>> + Send,
     {
         let decode = |entry: Entry| self.serializer.deserialize(&entry.into_bytes().ok()?).ok();
-        if let Some(value) = self.engine.hit(key, decode) {
+        if let Some(value) = self.engine.fresh_hit(key, decode) {
             return Ok(value);
         }
         self.get_or_compute_typed_with_options(key, &CallOptions::new(strategy), compute).await
@@ -248,7 +255,7 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
-        if let Some(value) = self.engine.hit(key, Entry::into_object) {
+        if let Some(value) = self.engine.fresh_hit(key, Entry::into_object) {
             return Ok(value);
         }
         self.get_or_compute_shared_with_options(key, &CallOptions::new(strategy), compute).await
@@ -332,6 +339,11 @@ impl CacheManager {
     }
 
     #[cfg(feature = "test-util")]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    #[cfg(feature = "test-util")]
     pub(crate) fn bus(&self) -> Option<Arc<crate::invalidation::Bus>> {
         self.engine.bus().cloned()
     }
@@ -394,7 +406,7 @@ impl CacheManager {
     /// The typed cache of this name, with JSON as its format and a TTL of five minutes.
     ///
     /// # Errors
-    /// `ConfigError` for an empty name.
+    /// `ConfigError` for a name that is empty or reserved ([`CacheBuilder::build`]).
     pub fn cache<K, V>(&self, name: &str) -> CacheResult<Cache<K, V>>
     where
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -416,11 +428,11 @@ impl CacheManager {
         announced: bool,
     ) -> CacheResult<Option<Position>> {
         let entry = Entry::from_bytes(value, Moment::NEVER);
-        self.engine.put(key, entry, Put { span: ttl.into(), tags, announced }).await
+        self.engine.put(key, entry, Put { span: ttl.into(), tags, skipped: &[], announced }).await
     }
 
     async fn read_below(&self, key: &str) -> CacheResult<Option<Entry>> {
-        Ok(self.engine.read(key, Wanted::Stored).await?.map(|hit| hit.entry))
+        Ok(self.engine.read(key, Wanted::Stored(self.engine.clock())).await?.map(|hit| hit.entry))
     }
 }
 

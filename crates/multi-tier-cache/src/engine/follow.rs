@@ -60,7 +60,10 @@ impl Follower for Engine {
                 self.local.revoke_where(&|key| glob.matches(key));
                 self.changed_where(pattern, &|key| glob.matches(key));
             }
-            Recorded::Tag(tag) => self.local.revoke_tag(tag),
+            Recorded::Tag(tag) => {
+                self.local.revoke_tag(tag);
+                self.shared.iter().for_each(|shared| shared.tag_revoked(tag));
+            }
             Recorded::Clear | Recorded::Unknown => self.forget_everything(),
         }
     }

@@ -150,6 +150,7 @@ fn opened(envelope: Envelope, ttl: Option<Duration>, asked: Moment) -> (Entry, T
     let facts = Facts {
         made: asked.before(arrival.age),
         fresh_until: arrival.fresh_for.map_or(asked.before(stale_for), |left| asked.after(left)),
+        reread: Moment::ORIGIN,
         cost: envelope.cost,
         absent: envelope.absent,
         validator: envelope.validator,

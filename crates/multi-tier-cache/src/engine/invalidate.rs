@@ -180,6 +180,7 @@ impl Engine {
         let Some(shared) = &self.shared else { return Ok(None) };
         let outcome = shared.revoke(&Change::Tag(Arc::clone(tag)), &[], true).await;
         self.local.revoke_tag(tag);
+        shared.tag_revoked(tag);
         unfinished.done();
         match outcome {
             Ok(outcome) => Ok(outcome.position()),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Source;
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::entry::{Encode, Entry, Object};
 use crate::error::{CacheError, CacheResult};
 use crate::serialization::CacheSerializer;
@@ -32,6 +32,16 @@ pub(crate) trait Judge: Send {
 
     /// Whether it must know how old an entry is.
     fn asks_for_age(&self) -> bool {
+        false
+    }
+
+    /// Whether a read that ended so counts as a request.
+    fn counts(&self, _found: bool) -> bool {
+        true
+    }
+
+    /// Whether the tier at this place is left out: not asked, and not given a copy.
+    fn skips(&self, _position: usize) -> bool {
         false
     }
 }
@@ -75,6 +85,25 @@ impl Made {
 /// The loader is asked a second time: cannot happen while a leader leads once.
 fn spent() -> CacheError {
     CacheError::InternalError("a loader was asked for a second value".into())
+}
+
+/// A loader without rules of freshness: what a typed cache keeps beyond its fresh time is not for its caller.
+pub(crate) struct Fresh<'a> {
+    pub(crate) load: &'a mut dyn Load,
+    pub(crate) clock: &'a Clock,
+}
+
+impl Judge for Fresh<'_> {
+    fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
+        // Whoever waited for a load has waited for this.
+        if from != Source::Loader && entry.is_stale(self.clock) { None } else { self.load.accept(entry, from) }
+    }
+}
+
+impl Load for Fresh<'_> {
+    fn load(&mut self) -> BoxFuture<'_, CacheResult<Made>> {
+        self.load.load()
+    }
 }
 
 /// Loads bytes; accepts any entry that has them or can be encoded.

@@ -27,6 +27,7 @@ mod invalidate;
 mod load;
 mod read;
 mod shared;
+mod skip;
 mod stats;
 mod timer;
 mod write;
@@ -37,7 +38,7 @@ use tokio::sync::Semaphore;
 
 pub(crate) use batch::Reader;
 pub(crate) use finish::{Finish, finish};
-pub(crate) use load::{BytesLoad, Judge, Load, Made, SharedLoad, Stay, TypedLoad};
+pub(crate) use load::{BytesLoad, Fresh, Judge, Load, Made, SharedLoad, Stay, TypedLoad};
 pub(crate) use read::{Keep, Wanted, panicked};
 pub use stats::CacheManagerStats;
 pub(crate) use timer::within;

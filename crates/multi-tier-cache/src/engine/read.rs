@@ -14,19 +14,19 @@ use super::shared::{Lease, Leased, Queue, Refresh, Shared};
 use super::timer::within;
 use super::write::Led;
 use super::{Answer, Engine, Hit, Source, check_key};
-use crate::clock::Tick;
+use crate::clock::{Clock, Tick};
 use crate::coordinator::Tag;
 use crate::defaults;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult, Failure};
-use crate::local::{Join, Kind, Origin, Turn};
+use crate::local::{Join, Kind, Left, Origin, Turn};
 use crate::policy::Lifespan;
 use crate::stack::{Ask, Store, Tier};
 
 /// What a reader wants, and so which flight it takes part in.
 pub(crate) enum Wanted<'a> {
-    /// What is stored. Never waits for a loader.
-    Stored,
+    /// What is stored and fresh by this clock. Never waits for a loader.
+    Stored(&'a Clock),
     /// What is stored, if the caller accepts it.
     Judged(&'a mut dyn Judge),
     /// A value: what is stored if the loader accepts it, else what it computes.
@@ -94,6 +94,12 @@ impl Engine {
         Some(taken)
     }
 
+    /// The same for callers without rules of freshness.
+    #[inline]
+    pub(crate) fn fresh_hit<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
+        self.hit(key, |entry| if entry.is_stale(&self.options.clock) { None } else { take(entry) })
+    }
+
     /// What `take` makes of a hit in the first tier at this moment. Counted by its caller, in what
     /// [`lend_counter`](Self::lend_counter) gave it.
     #[inline(always)]
@@ -136,7 +142,13 @@ impl Engine {
             wanted.leads();
             let key = Arc::clone(lead.watch().key());
             let led = self.lead(&key, &mut wanted).await;
-            let answer = self.settle(lead, led).await;
+            let skipped: Vec<usize> = (0..self.tiers.len()).filter(|position| wanted.skips(*position)).collect();
+            if !skipped.is_empty() && wanted.kind() == Kind::Lookup && !matches!(led.answer, Ok(Some(_))) {
+                // A tier that was passed over may have it: whoever follows looks for itself.
+                drop(lead);
+                return self.counted(led.answer, &wanted);
+            }
+            let answer = self.settle(lead, self.leave_out(&skipped, led)).await;
             return self.counted(answer, &wanted);
         }
     }
@@ -225,7 +237,7 @@ impl Engine {
     pub(super) fn found(&self, key: &str, hit: Hit, promote: bool, lease: Option<Lease>) -> Led {
         let lease = lease.filter(|_| matches!(hit.source, Source::Tier(position) if self.is_shared(position)));
         let copies = self.copies_above(key, &hit, promote, lease.is_some());
-        Led { origin: Origin::Copy, copies, lease, answer: Ok(Some(hit)) }
+        Led { origin: Origin::Copy, copies, left: Left::default(), lease, answer: Ok(Some(hit)) }
     }
 
     /// Asks the coordinator how to go on.
@@ -237,6 +249,9 @@ impl Engine {
         queue: &mut Queue,
     ) -> Ground {
         let Some(shared) = &self.shared else { return Ground::Alone };
+        if wanted.skips(shared.position) {
+            return Ground::Bare { open: false };
+        }
         let loads = wanted.kind() == Kind::Load;
         if !loads && self.upper() == self.tiers.len() {
             return Ground::Bare { open: false };
@@ -269,6 +284,9 @@ impl Engine {
     async fn find(&self, key: &str, range: Range<usize>, wanted: &mut Wanted<'_>) -> Found {
         let mut outage = None;
         for (position, tier) in self.tiers.iter().enumerate().skip(range.start).take(range.len()) {
+            if wanted.skips(position) {
+                continue;
+            }
             // Drawn before the read: only what is promoted needs the remaining TTL.
             let promote = self.draw(position, tier, wanted);
             let ask = if promote || wanted.asks_for_age() { Ask::ValueAndTtl } else { Ask::Value };
@@ -307,11 +325,30 @@ impl Engine {
         if !self.may_ask(position, key) {
             return Ok(None);
         }
-        // The remaining time is counted from before the question: a copy must not outlive its source by the way back.
-        let asked = self.options.clock.now();
-        let found = remote.get(key, ask).await?;
-        let Some((bytes, ttl)) = found else { return Ok(None) };
-        Ok(self.usable(bytes, ttl, asked).await?.map(|entry| self.aged(position, entry)))
+        let mut ask = ask;
+        loop {
+            // The remaining time is counted from before the question: a copy must not outlive its source by the way back.
+            let asked = self.options.clock.now();
+            let Some((bytes, ttl)) = remote.get(key, ask).await? else { return Ok(None) };
+            let entry = self.usable(bytes, ttl, asked).await?;
+            // Only what remains of its time tells whether a typed value is fresh.
+            if ask == Ask::ValueAndTtl || entry.as_ref().is_none_or(|entry| entry.facts().is_none()) {
+                return Ok(entry.map(|entry| self.aged(position, entry)));
+            }
+            ask = Ask::ValueAndTtl;
+        }
+    }
+
+    /// The levels of the tiers that hold `key` and would be read.
+    #[cfg(feature = "test-util")]
+    pub(crate) async fn levels_with(&self, key: &str) -> CacheResult<Vec<usize>> {
+        let mut levels = Vec::new();
+        for (position, tier) in self.tiers.iter().enumerate() {
+            if self.ask(position, tier, key, Ask::ValueAndTtl).await?.is_some() {
+                levels.push(tier.level);
+            }
+        }
+        Ok(levels)
     }
 
     /// Whether an awaited tier's answer may be used.
@@ -332,9 +369,9 @@ impl Engine {
         &self,
         load: impl Future<Output = CacheResult<Made>>,
         keep: Keep<'_>,
-        lease: Option<Lease>,
+        mut lease: Option<Lease>,
     ) -> Led {
-        let made = match Lease::keep_during(lease.as_ref(), load).await {
+        let made = match Lease::keep_during(lease.as_mut(), load).await {
             Ok(made) => made,
             Err(error) => return Led { origin: Origin::Source, ..Led::nothing(Err(error)) },
         };
@@ -346,7 +383,7 @@ impl Engine {
             Stay::Older => return Led::nothing(hit(made.entry, Source::Older)),
         };
         let copies = span.map(|span| self.copies_everywhere(&entry, span, lease.is_some())).unwrap_or_default();
-        Led { origin: Origin::Source, copies, lease, answer: hit(entry, Source::Loader) }
+        Led { origin: Origin::Source, copies, left: Left::default(), lease, answer: hit(entry, Source::Loader) }
     }
 
     /// A value from its source only: no tier is read or filled, no flight joined.
@@ -376,8 +413,16 @@ impl Engine {
         }
     }
 
+    /// Counts a request whose read its caller has given up, answered in another way.
+    pub(crate) fn gave_up(&self) {
+        self.stats.miss();
+    }
+
     /// One request, one count.
     pub(super) fn counted(&self, answer: Answer, wanted: &Wanted<'_>) -> Answer {
+        if matches!(wanted, Wanted::Judged(judge) if !judge.counts(matches!(answer, Ok(Some(_))))) {
+            return answer;
+        }
         match (&answer, wanted) {
             (Ok(Some(Hit { source: Source::Tier(position), .. })), _) => self.stats.hit(*position),
             (Ok(_), _) | (Err(_), Wanted::Loaded(..)) => self.stats.miss(),
@@ -390,22 +435,34 @@ impl Engine {
 impl Wanted<'_> {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Stored | Self::Judged(_) => Kind::Lookup,
+            Self::Stored(_) | Self::Judged(_) => Kind::Lookup,
             Self::Loaded(..) => Kind::Load,
         }
     }
 
     pub(super) fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
+        if matches!(from, Source::Tier(position) if self.skips(position)) {
+            return None;
+        }
         match self {
-            Self::Stored => (!entry.is_absent()).then_some(entry),
+            Self::Stored(clock) => (!entry.is_absent() && !entry.is_stale(clock)).then_some(entry),
             Self::Judged(judge) => judge.accept(entry, from),
             Self::Loaded(loader, _) => loader.accept(entry, from),
         }
     }
 
+    /// Whether the caller leaves out the tier at this place.
+    fn skips(&self, position: usize) -> bool {
+        match self {
+            Self::Stored(_) => false,
+            Self::Judged(judge) => judge.skips(position),
+            Self::Loaded(loader, _) => loader.skips(position),
+        }
+    }
+
     pub(super) fn leads(&mut self) {
         match self {
-            Self::Stored => {}
+            Self::Stored(_) => {}
             Self::Judged(judge) => judge.leads(),
             Self::Loaded(loader, _) => loader.leads(),
         }
@@ -417,7 +474,7 @@ impl Wanted<'_> {
 
     pub(super) fn asks_for_age(&self) -> bool {
         match self {
-            Self::Stored => false,
+            Self::Stored(_) => false,
             Self::Judged(judge) => judge.asks_for_age(),
             Self::Loaded(loader, _) => loader.asks_for_age(),
         }

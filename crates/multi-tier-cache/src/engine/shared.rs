@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, select};
+use futures_util::future::{BoxFuture, Either, select};
 use tokio::runtime::Handle;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
 
 use super::timer::{rest, timer};
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(super) announces_writes: bool,
     /// How long a removal closes the shared tiers below; zero if there are none.
     pub(super) tombstone: Duration,
+    /// Tags as they are revoked, for loads of values that have them.
+    revoked_tags: broadcast::Sender<Tag>,
     waits: Counter,
     takeovers: Counter,
     unleased: Counter,
@@ -103,6 +106,7 @@ impl Shared {
             coherence,
             announces_writes,
             tombstone,
+            revoked_tags: broadcast::channel(defaults::TAGS_WAITING).0,
             waits: Counter::default(),
             takeovers: Counter::default(),
             unleased: Counter::default(),
@@ -138,7 +142,9 @@ impl Shared {
         loop {
             let request = Acquire { key, token, lease: self.coherence.lease, refresh: refresh != Refresh::No, tags };
             // Should this future be dropped before the answer comes, the lease it may have got is given back.
-            let mut granted = Lease { shared: Arc::clone(self), key: Arc::clone(key), token, grant: None, live: true };
+            let watched = (!tags.is_empty()).then(|| (tags.to_vec(), self.revoked_tags.subscribe()));
+            let (shared, key) = (Arc::clone(self), Arc::clone(key));
+            let mut granted = Lease { shared, key, token, grant: None, live: true, watched };
             let acquired = self.remote.perform("acquire", self.coordinator.acquire(request)).await;
             granted.live = !matches!(acquired, Ok(Acquired::Value(..) | Acquired::Busy(_)));
             let busy = match acquired {
@@ -197,7 +203,8 @@ impl Shared {
     /// The lease that a put has left to itself.
     pub(super) fn own_lease(self: &Arc<Self>, key: &Arc<str>, token: Token, revoked: Revoked) -> Lease {
         let grant = Grant { token, fence: revoked.fence, seq: revoked.at.seq, open_below: false };
-        Lease { shared: Arc::clone(self), key: Arc::clone(key), token, grant: Some(grant), live: true }
+        let (shared, key) = (Arc::clone(self), Arc::clone(key));
+        Lease { shared, key, token, grant: Some(grant), live: true, watched: None }
     }
 
     /// A removal of `key` that was owed took effect, and others heard of it if they must.
@@ -216,6 +223,14 @@ impl Shared {
         let closed =
             if self.tombstone.is_zero() { Duration::ZERO } else { self.tombstone + 2 * defaults::PATTERN_BUDGET };
         self.remote.perform("fence", self.coordinator.fence(closed)).await
+    }
+
+    /// Removes the value and any lease on it where nobody else has to hear of it.
+    pub(super) async fn forget_quietly(&self, key: &Arc<str>) {
+        let change = Change::Keys(vec![Arc::clone(key)]);
+        if self.remote.perform("remove", self.revoke_quietly(&change, &[])).await.is_err() {
+            self.remote.owe(key);
+        }
     }
 
     /// Replaces the value where nobody else has to hear of it.
@@ -243,6 +258,12 @@ impl Shared {
         self.remote.perform("get", self.coordinator.tag_tokens(tags)).await
     }
 
+    /// A tag was revoked: what is being loaded under it could not be kept.
+    pub(super) fn tag_revoked(&self, tag: &Tag) {
+        // Nobody listens unless something with tags is being loaded.
+        let _ = self.revoked_tags.send(Arc::clone(tag));
+    }
+
     pub(super) fn fill_stats(&self, stats: &mut CoherenceStats) {
         if let Some(bus) = &self.bus {
             bus.fill_stats(stats);
@@ -262,6 +283,8 @@ pub(super) struct Lease {
     token: Token,
     grant: Option<Grant>,
     live: bool,
+    /// The tags of the value that is loaded under it, and what is heard of their revocation.
+    watched: Option<(Vec<Tag>, broadcast::Receiver<Tag>)>,
 }
 
 impl Lease {
@@ -275,22 +298,53 @@ impl Lease {
         self.grant.map(|grant| (grant.fence.epoch, grant.seq))
     }
 
-    /// Runs a load, and keeps the lease from ending before it does. A lease that was lost is not got back: an
-    /// invalidation may have ended it.
-    pub(super) async fn keep_during<R>(lease: Option<&Self>, load: impl Future<Output = R>) -> R {
-        let Some(lease) = lease.filter(|_| Handle::try_current().is_ok()) else { return load.await };
-        select(pin!(load), pin!(lease.renew_forever())).await.factor_first().0
+    /// Whether it was given back before it was used: what was loaded is not to be stored.
+    pub(super) fn is_given_back(&self) -> bool {
+        self.grant.is_none()
     }
 
-    async fn renew_forever<R>(&self) -> R {
-        let Shared { coordinator, coherence, .. } = &*self.shared;
-        while let Some(timer) = timer(coherence.lease / 3) {
-            timer.await;
-            if let Ok(false) = coordinator.renew(&self.key, self.token, coherence.lease).await {
+    /// Runs a load, and keeps the lease from ending before it does, unless a tag of the value is revoked: then others
+    /// need not wait for a value that could not be kept. A lease that was lost is not got back: an invalidation may have
+    /// ended it.
+    pub(super) async fn keep_during<R>(lease: Option<&mut Self>, load: impl Future<Output = R>) -> R {
+        let Some(lease) = lease.filter(|_| Handle::try_current().is_ok()) else { return load.await };
+        select(pin!(load), pin!(lease.watch_over())).await.factor_first().0
+    }
+
+    async fn watch_over<R>(&mut self) -> R {
+        let shared = Arc::clone(&self.shared);
+        while let Some(timer) = timer(shared.coherence.lease / 3) {
+            let is_revoked = matches!(select(pin!(timer), pin!(self.tag_revoked())).await, Either::Right(_));
+            if is_revoked && self.is_outdated().await {
+                self.grant = None;
+                let _ = shared.remote.perform("release", shared.coordinator.release(&self.key, self.token)).await;
+                self.live = false;
+                break;
+            }
+            if let Ok(false) = shared.coordinator.renew(&self.key, self.token, shared.coherence.lease).await {
                 break;
             }
         }
         pending().await
+    }
+
+    /// Ends when a tag of the value may have been revoked.
+    async fn tag_revoked(&mut self) {
+        let Some((tags, revoked)) = &mut self.watched else { return pending().await };
+        loop {
+            match revoked.recv().await {
+                Ok(tag) if !tags.contains(&tag) => {}
+                Ok(_) | Err(RecvError::Lagged(_)) => return,
+                Err(RecvError::Closed) => return pending().await,
+            }
+        }
+    }
+
+    /// Whether a tag of the value was revoked after the lease was granted: it may have been heard of later than that.
+    async fn is_outdated(&self) -> bool {
+        let (Some(grant), Some((tags, _))) = (&self.grant, &self.watched) else { return false };
+        let Ok(current) = self.shared.tag_tokens(tags).await else { return false };
+        current.epoch == grant.fence.epoch && current.tokens.iter().flatten().any(|revoked| *revoked > grant.seq)
     }
 
     /// Stores the value if the lease still holds; true if it was stored. After an error it may have been stored, or be

@@ -14,7 +14,7 @@ use crate::clock::Moment;
 use crate::coordinator::{Change, Position, Tag, Token};
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult, Failure};
-use crate::local::{Lead, Origin, Placed, Watch};
+use crate::local::{Lead, Left, Origin, Placed, Watch};
 use crate::policy::{Lifespan, promoted};
 use crate::protection::Protection;
 use crate::stack::{Remote, Tier};
@@ -24,6 +24,8 @@ pub(super) struct Led {
     pub(super) origin: Origin,
     /// Copies for the tiers above it, or for all.
     pub(super) copies: Vec<Placed>,
+    /// The tiers that its caller skips, and what they forget when the copies are stored.
+    pub(super) left: Left,
     /// The right to store one at the coordinator.
     pub(super) lease: Option<Lease>,
     pub(super) answer: Answer,
@@ -34,6 +36,8 @@ pub(super) struct Led {
 pub(crate) struct Put<'a> {
     pub(crate) span: Lifespan<'a>,
     pub(crate) tags: &'a [Tag],
+    /// The places of tiers that get no copy, and keep no older one.
+    pub(crate) skipped: &'a [usize],
     /// Whether other instances must hear of it.
     pub(crate) announced: bool,
 }
@@ -50,7 +54,7 @@ struct Write {
 
 impl Led {
     pub(super) fn nothing(answer: Answer) -> Self {
-        Self { origin: Origin::Copy, copies: Vec::new(), lease: None, answer }
+        Self { origin: Origin::Copy, copies: Vec::new(), left: Left::default(), lease: None, answer }
     }
 
     pub(super) fn uncopied(self) -> Self {
@@ -62,10 +66,16 @@ impl Engine {
     /// Stores the copies, then lands the flight. Copies are dropped if the key was revoked meanwhile; the answer is
     /// given in any case.
     pub(super) async fn settle(self: &Arc<Self>, mut lead: Lead<Answer>, led: Led) -> Answer {
-        let Led { origin, copies, lease, answer } = led;
-        if copies.iter().all(|(position, _)| self.remote(*position).is_none()) {
+        let Led { origin, copies, left, lease, answer } = led;
+        if copies
+            .iter()
+            .map(|(position, _)| position)
+            .chain(&left.positions)
+            .all(|position| self.remote(*position).is_none())
+        {
             let made = copies.len();
-            let filled = !copies.is_empty() && self.local.fill(lead.watch(), origin, copies);
+            let changes = !copies.is_empty() || !left.positions.is_empty();
+            let filled = changes && self.local.fill(lead.watch(), origin, copies, &left);
             if !filled && self.may_be_newer_than_here(&answer) {
                 self.local.observed(lead.watch(), origin);
             }
@@ -75,7 +85,7 @@ impl Engine {
         }
         let (engine, landing) = (Arc::clone(self), answer.clone());
         let task = async move {
-            engine.fill(lead.watch(), origin, copies, lease).await;
+            engine.fill(lead.watch(), Led { origin, copies, left, lease, answer: Ok(None) }).await;
             lead.land(landing);
         };
         finish(task).await;
@@ -94,7 +104,11 @@ impl Engine {
             }
     }
 
-    async fn fill(&self, watch: &mut Watch<Answer>, origin: Origin, copies: Vec<Placed>, lease: Option<Lease>) {
+    async fn fill(&self, watch: &mut Watch<Answer>, led: Led) {
+        let Led { origin, copies, left, lease, .. } = led;
+        if lease.as_ref().is_some_and(Lease::is_given_back) {
+            return;
+        }
         let _turn = watch.turn().await;
         let (remote, local): (Vec<_>, Vec<_>) =
             copies.into_iter().partition(|(position, _)| self.remote(*position).is_some());
@@ -104,6 +118,9 @@ impl Engine {
         let mut below = true;
         // What was read there during a load is no newer: a change would have taken the load's lease away.
         let leads = if origin == Origin::Source { watch.is_unrevoked() } else { watch.admits(origin) };
+        if leads {
+            self.forget_at(&left.positions, watch.key()).await;
+        }
         if let (Some(lease), Some(shared)) = (lease, &self.shared)
             && let Some((_, entry)) = remote.iter().find(|(position, _)| *position == shared.position)
             && leads
@@ -125,7 +142,7 @@ impl Engine {
             made += usize::from(self.write_at(position, watch, write, &entry).await.is_ok());
         }
         let count = local.len();
-        if self.local.fill(watch, origin, local) {
+        if self.local.fill(watch, origin, local, &left) {
             made += count;
         } else if self.shared.is_some() {
             self.local.observed(watch, origin);
@@ -167,11 +184,16 @@ impl Engine {
         let entry = value.tagged(put.tags);
         if self.is_local() {
             let now = self.options.clock.now();
-            self.local.put(key, |position| self.entry_at(position, &entry, put.span, now));
+            self.local.put(key, |position| {
+                let skipped = put.skipped.contains(&position);
+                if skipped { None } else { self.entry_at(position, &entry, put.span, now) }
+            });
             return Ok(None);
         }
         self.follow_log();
-        let (engine, watch, entries) = (Arc::clone(self), self.local.watch(key), self.entries(&entry, put.span));
+        let (engine, watch) = (Arc::clone(self), self.local.watch(key));
+        let mut entries = self.entries(&entry, put.span);
+        entries.retain(|(position, _)| !put.skipped.contains(position));
         let announced = put.announced;
         finish(async move { engine.put_everywhere(watch, entries, announced).await }).await
     }
@@ -371,7 +393,7 @@ impl Engine {
         self.tiers.iter().enumerate().rev().filter_map(|(position, tier)| Some((position, tier.remote()?)))
     }
 
-    fn remote(&self, position: usize) -> Option<&Arc<Remote>> {
+    pub(super) fn remote(&self, position: usize) -> Option<&Arc<Remote>> {
         self.tiers.get(position)?.remote()
     }
 

@@ -42,6 +42,21 @@ pub(crate) struct Store {
     pub(crate) face: Arc<dyn InProcess>,
 }
 
+/// Tiers that get no copy of a value, and are not to hold an older one.
+#[derive(Default)]
+pub(crate) struct Left {
+    pub(crate) positions: Vec<usize>,
+    /// When the value was made, if what is there may be newer.
+    pub(crate) older_than: Option<Moment>,
+}
+
+impl Left {
+    fn drops(&self, stored: &Entry) -> bool {
+        let made = stored.facts().map(|facts| facts.made);
+        self.older_than.is_none_or(|moment| made.is_none_or(|made| made < moment))
+    }
+}
+
 /// An entry on its way into the tier at a position.
 pub(crate) type Placed = (usize, Entry);
 
@@ -100,10 +115,18 @@ impl<T: Clone> Local<T> {
         self.in_flight.watch(key)
     }
 
-    /// Stores `entries` unless the key has moved since the watch began; true if they were stored.
-    pub(crate) fn fill(&self, watch: &mut Watch<T>, origin: Origin, entries: Vec<Placed>) -> bool {
+    /// Stores `entries` unless the key has moved since the watch began, and drops what the tiers `left` out hold; true
+    /// if it did.
+    pub(crate) fn fill(&self, watch: &mut Watch<T>, origin: Origin, entries: Vec<Placed>, left: &Left) -> bool {
         let born = watch.born();
-        watch.fill(origin, |key| self.store(key, entries, Some(born)))
+        watch.fill(origin, |key| {
+            for store in self.stores.iter().rev().filter(|store| left.positions.contains(&store.position)) {
+                if left.older_than.is_none() || store.face.lookup(key).is_some_and(|stored| left.drops(&stored)) {
+                    store.face.evict(key);
+                }
+            }
+            self.store(key, entries, Some(born));
+        })
     }
 
     /// A value that others may have made is about to be answered, and no copy of it was kept here.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use shuttle::{future, thread};
 
-use super::{Horizon, Join, Kind, Local, Origin, Store, Turn};
+use super::{Horizon, Join, Kind, Left, Local, Origin, Store, Turn};
 use crate::clock::{Clock, Moment};
 use crate::entry::{Entry, Tag};
 use crate::protection::Protection;
@@ -105,7 +105,7 @@ impl World {
                 return None;
             }
             let loaded = entry(version).tagged(&self.tags);
-            self.local.fill(lead.watch(), Origin::Source, vec![(0, loaded.clone()), (1, loaded)]);
+            self.local.fill(lead.watch(), Origin::Source, vec![(0, loaded.clone()), (1, loaded)], &Left::default());
             lead.land(version);
             return Some(version);
         }
@@ -191,7 +191,7 @@ fn change_during_loads(world: &Arc<World>, announce: fn(&Local<u64>)) {
 /// What is copied from one in-process tier into another goes with the rest.
 fn pattern_during_copy() {
     let world = World::new();
-    world.local.fill(&mut world.local.watch(KEY), Origin::Source, vec![(1, entry(1))]);
+    world.local.fill(&mut world.local.watch(KEY), Origin::Source, vec![(1, entry(1))], &Left::default());
     let copy = {
         let world = Arc::clone(&world);
         thread::spawn(move || world.copy_up())
@@ -254,7 +254,9 @@ fn hand_over_and_fill() {
     let other = {
         let world = Arc::clone(&world);
         // Another value comes into the store meanwhile, which a copy must not replace.
-        thread::spawn(move || world.local.fill(&mut world.local.watch(KEY), Origin::Source, vec![(0, entry(5))]))
+        thread::spawn(move || {
+            world.local.fill(&mut world.local.watch(KEY), Origin::Source, vec![(0, entry(5))], &Left::default())
+        })
     };
     other.join().expect("no panic");
     drop(lead);
@@ -272,11 +274,11 @@ fn slow_copy() {
         let world = Arc::clone(&world);
         thread::spawn(move || {
             let newer = world.source.fetch_add(1, Ordering::SeqCst) + 1;
-            world.local.fill(&mut world.local.watch(KEY), Origin::Source, vec![(0, entry(newer))]);
+            world.local.fill(&mut world.local.watch(KEY), Origin::Source, vec![(0, entry(newer))], &Left::default());
         })
     };
     thread::yield_now();
-    world.local.fill(&mut slow, Origin::Copy, vec![(0, copied)]);
+    world.local.fill(&mut slow, Origin::Copy, vec![(0, copied)], &Left::default());
     loader.join().expect("no panic");
     assert_eq!(world.stored(), Some(2), "an older copy replaced a newer value");
 }

@@ -125,6 +125,29 @@ async fn a_copy_within_the_interval_is_not_read_anew() {
 }
 
 #[tokio::test]
+async fn a_copy_read_anew_from_another_tier_of_the_process_is_left_alone_for_the_interval() {
+    let two = Two::over_a_map(rules()).await;
+    let l2_hits = || two.systems[0].cache_manager().get_stats().l2_hits;
+    two.comes("new").await;
+    for _ in 0..3 {
+        // Older than the interval, as is what the tier below holds.
+        two.time.advance(INTERVAL);
+        let before = l2_hits();
+        for _ in 0..20 {
+            assert_eq!(two.read().await, "new");
+            quiet().await;
+            two.rest().await;
+        }
+        two.time.advance(INTERVAL - Duration::from_nanos(1));
+        assert_eq!(two.read().await, "new");
+        quiet().await;
+        assert_eq!(l2_hits() - before, 1);
+    }
+    two.reader.remove(&KEY).await.unwrap();
+    assert_eq!(two.reader.get(&KEY).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn get_reads_anew_from_below_too() {
     for two in [Two::over_a_map(rules()).await, Two::over_redis(rules()).await] {
         assert_eq!(two.reader.get(&KEY).await.unwrap().unwrap().as_str(), "old");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use multi_tier_cache::{Freshness, LoadError};
+use multi_tier_cache::{CacheError, CallOptions, Freshness, LoadError};
 use tokio::time::{Instant, advance};
 
 use crate::source::{Answer, Source, ms};
@@ -80,6 +80,7 @@ async fn everybody_who_waits_for_one_load_has_the_stale_value_of_a_tier_below_at
     world.store("old").await;
     world.time.advance(TTL);
     let (hold, began) = (source.hold(), Instant::now());
+    let before = world.manager.get_stats().total_requests;
     let readers: Vec<_> = (0..20).map(|_| world.start(&source)).collect();
     for reader in readers {
         assert_eq!(seen(&ended(reader).await), ("old", true));
@@ -87,6 +88,8 @@ async fn everybody_who_waits_for_one_load_has_the_stale_value_of_a_tier_below_at
     assert!(millis(began) < HARD.as_millis());
     hold.release();
     world.rest().await;
+    let requests = world.manager.get_stats().total_requests - before;
+    assert_eq!(requests, 20, "one for each caller");
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,4 +206,25 @@ async fn a_deadline_is_an_error_that_may_be_retried() {
     let load = || async { source.value().await.map_err(|_| multi_tier_cache::CacheError::NotFound) };
     let error = world.cache.get_or_load(&1, load).await.unwrap_err();
     assert!(error.is_retryable() && error.to_string().contains("given up after 5s"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadlines_of_a_call_hold_for_that_call() {
+    for place in PLACES {
+        let patient = rules().with_load_deadlines(None, None);
+        let (world, source) = (World::new(place, patient).await, Source::of("new"));
+        world.store("old").await;
+        world.time.advance(TTL);
+        let options = CallOptions::default().with_load_deadlines(Some(SOFT), Some(HARD));
+        let (hold, began) = (source.hold(), Instant::now());
+        assert_eq!(seen(&world.fetch_with(&source, &options).await), ("old", true), "{place:?}");
+        assert!((200..=202).contains(&millis(began)), "{place:?}: after {} ms", millis(began));
+        advance(HARD).await;
+        world.rest().await;
+        hold.release();
+        assert_eq!(world.cache.stats().failed_loads, 1, "{place:?}: given up at the call's hard deadline");
+        let backwards = CallOptions::default().with_load_deadlines(Some(HARD), Some(SOFT));
+        let refused = world.fetch_with(&source, &backwards).await;
+        assert!(matches!(refused, Err(LoadError::Cache(CacheError::ConfigError(_)))), "{place:?}: {refused:?}");
+    }
 }

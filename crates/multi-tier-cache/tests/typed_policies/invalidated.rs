@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use multi_tier_cache::{CallOptions, EarlyRefresh, Freshness, LoadError};
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 use crate::source::{Answer, Source, ms};
-use crate::world::{KEY, PLACES, Place, TAG, World, ended, quiet, seconds, seen, text};
+use crate::world::{KEY, PLACES, Place, TAG, World, ended, fetch, quiet, seconds, seen, text};
 
 const TTL: Duration = seconds(10);
 
@@ -273,4 +273,49 @@ async fn a_removal_while_callers_wait_leaves_none_of_them_with_the_removed_value
         }
         assert_eq!(world.stored().await, None, "{place:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_load_of_a_key_does_not_wait_for_one_whose_tag_was_removed_meanwhile() {
+    for other_loads in [false, true] {
+        for other_removes in [false, true] {
+            let world = World::new(Place::Hub, Freshness::new(seconds(60))).await;
+            let (late, next) = (Source::of("late"), Source::of("next"));
+            let pick = |other: bool| if other { world.writer.clone() } else { world.cache.clone() };
+            let (loader, remover) = (pick(other_loads), pick(other_removes));
+            let hold = late.hold();
+            let source = late.clone();
+            let loading = tokio::spawn(async move { fetch(&loader, &source, &CallOptions::default()).await });
+            late.begun(1).await;
+            remover.remove_tag(TAG).await.unwrap();
+            quiet().await;
+            let began = Instant::now();
+            assert_eq!(seen(&world.fetch(&next).await), ("next", false));
+            assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+            hold.release();
+            assert_eq!(seen(&ended(loading).await), ("late", false), "those who waited have it");
+            world.rest().await;
+            assert_eq!((world.peek().await.as_deref(), next.calls()), (Some("next"), 1), "it was stored");
+            let there = world.writer.get(&KEY).await.unwrap();
+            assert_eq!(there.as_deref().map(String::as_str), Some("next"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_began_after_its_tag_was_removed_is_stored() {
+    let world = World::new(Place::Hub, Freshness::new(seconds(60))).await;
+    let source = Source::of("new");
+    world.writer.remove_tag(TAG).await.unwrap();
+    let hold = source.hold();
+    // It began before this instance heard of the removal, or after: the log tells that it saw what came of it.
+    let reader = world.start(&source);
+    source.begun(1).await;
+    world.cache.remove_tag("another").await.unwrap();
+    quiet().await;
+    hold.release();
+    assert_eq!(seen(&ended(reader).await), ("new", false));
+    world.rest().await;
+    let there = world.writer.get(&KEY).await.unwrap();
+    assert_eq!(there.as_deref().map(String::as_str), Some("new"));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use multi_tier_cache::{CacheStrategy, CallOptions, Freshness, LoadError};
+use multi_tier_cache::{CacheError, CacheResult, CacheStrategy, CallOptions, Freshness, LoadError};
 
 use crate::source::{Answer, Source};
 use crate::world::{KEY, PLACES, Place, World, ended, quiet, seconds, seen, text};
@@ -173,4 +173,49 @@ async fn ages_count_from_the_beginning_of_the_load_in_every_place() {
         let read = world.fetch(&Source::new(Answer::Fails)).await.unwrap();
         assert_eq!((text(&read).as_deref(), read.age(), read.is_stale()), (Some("inserted"), seconds(1), false));
     }
+}
+
+#[track_caller]
+fn refused<R: std::fmt::Debug>(outcome: CacheResult<R>, option: &str) {
+    let Err(CacheError::ConfigError(why)) = outcome else { panic!("{option}: {outcome:?}") };
+    assert!(why.contains(&format!("CallOptions::{option} ")) && why.contains("leave it out"), "{why}");
+}
+
+#[tokio::test]
+async fn an_insertion_refuses_what_is_for_reads_and_changes_nothing() {
+    for place in PLACES {
+        let world = World::new(place, Freshness::new(TTL)).await;
+        world.store("old").await;
+        let position = world.writer.insert(&8, "elsewhere".to_owned()).await.unwrap();
+        let plain = CallOptions::default;
+        let mut for_reads = vec![("refreshing", plain().refreshing()), ("read_only", plain().read_only())];
+        // Only a tier that coordinates has positions; to ask for none is no demand.
+        for_reads.extend(position.is_some().then(|| ("at_least", plain().at_least(position))));
+        for (option, options) in for_reads {
+            refused(world.cache.insert_with(&KEY, "new".to_owned(), &options).await, option);
+            assert_eq!(world.peek().await.as_deref(), Some("old"), "{place:?} {option}");
+        }
+        let allowed = CallOptions::new(CacheStrategy::ShortTerm).with_freshness(Freshness::new(TTL)).at_least(None);
+        world.cache.insert_with(&KEY, "new".to_owned(), &allowed).await.unwrap();
+        assert_eq!(world.peek().await.as_deref(), Some("new"), "{place:?}");
+    }
+}
+
+#[tokio::test]
+async fn verbs_on_bytes_refuse_what_is_for_typed_caches_and_name_it() {
+    let world = World::new(Place::Hub, Freshness::new(TTL)).await;
+    let position = world.writer.insert(&8, "elsewhere".to_owned()).await.unwrap();
+    let (plain, cache) = (CallOptions::default, &world.manager);
+    let typed = [
+        ("with_freshness", plain().with_freshness(Freshness::new(TTL))),
+        ("refreshing", plain().refreshing()),
+        ("read_only", plain().read_only()),
+    ];
+    for (option, options) in typed {
+        refused(cache.get_with_options("k", &options).await, option);
+        refused(cache.get_or_compute_with_options("k", &options, || async { Ok("v".into()) }).await, option);
+        refused(cache.put("k", "v".into(), &options).await, option);
+    }
+    refused(cache.put("k", "v".into(), &plain().at_least(position)).await, "at_least");
+    assert_eq!(cache.get_with_options("k", &plain().at_least(position)).await.unwrap(), None);
 }

@@ -6,7 +6,7 @@ use multi_tier_cache::{Freshness, LoadError};
 use test_servers::RedisServer;
 
 use crate::source::{Answer, Down, Source};
-use crate::world::{PLACES, Place, World, ended, fetch, quiet, redis_instance, seconds, seen, text, texts, until};
+use crate::world::{KEY, PLACES, Place, World, ended, fetch, quiet, redis_instance, seconds, seen, text, texts, until};
 use multi_tier_cache::CallOptions;
 use multi_tier_cache::testing::ManualClock;
 
@@ -177,5 +177,27 @@ async fn get_answers_stale_values_and_never_refreshes() {
         assert_eq!(world.peek().await.as_deref(), Some("old"), "{place:?}");
         world.rest().await;
         assert_eq!(world.cache.stats().refreshes, 0, "{place:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_during_a_refresh_is_one_request() {
+    for place in PLACES {
+        let rules = Freshness::new(TTL).with_stale_while_revalidate(TTL);
+        let (world, refresh, own) = (World::new(place, rules).await, Source::of("refreshed"), Source::of("own"));
+        let requests = || world.manager.get_stats().total_requests;
+        world.store("old").await;
+        world.time.advance(TTL);
+        let hold = refresh.hold();
+        let before = requests();
+        assert_eq!(seen(&world.fetch(&refresh).await), ("old", true), "{place:?}");
+        refresh.begun(1).await;
+        assert_eq!(seen(&world.fetch(&own).await), ("old", true), "{place:?}");
+        assert_eq!(requests() - before, 2, "{place:?}: found");
+        world.cache.remove(&KEY).await.unwrap();
+        assert_eq!(seen(&world.fetch(&own).await), ("own", false), "{place:?}");
+        assert_eq!(requests() - before, 3, "{place:?}: not found, and loaded");
+        hold.release();
+        world.rest().await;
     }
 }

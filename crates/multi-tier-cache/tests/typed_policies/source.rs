@@ -4,13 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use multi_tier_cache::testing::{HeldLoads, Loads};
 use multi_tier_cache::{LoadContext, Loaded};
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::timeout;
 
-use crate::world::PATIENCE;
+use crate::world::ends;
 
 /// What a load ends with.
 #[derive(Debug, Clone, Copy)]
@@ -44,30 +43,13 @@ pub(crate) struct Source(Arc<Inner>);
 
 struct Inner {
     answer: Mutex<Answer>,
-    gate: Mutex<Option<watch::Receiver<bool>>>,
-    began: watch::Sender<usize>,
-    ended: watch::Sender<usize>,
+    loads: Loads,
     told: Mutex<Vec<Told>>,
-}
-
-/// Holds loads that began while it was there; dropping it lets them go on.
-pub(crate) struct Hold(watch::Sender<bool>);
-
-impl Hold {
-    pub(crate) fn release(self) {
-        let _ = self.0.send(true);
-    }
 }
 
 impl Source {
     pub(crate) fn new(answer: Answer) -> Self {
-        Self(Arc::new(Inner {
-            answer: Mutex::new(answer),
-            gate: Mutex::default(),
-            began: watch::channel(0).0,
-            ended: watch::channel(0).0,
-            told: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { answer: Mutex::new(answer), loads: Loads::new(), told: Mutex::default() }))
     }
 
     pub(crate) fn of(value: &'static str) -> Self {
@@ -80,25 +62,23 @@ impl Source {
     }
 
     /// Holds the loads that begin from now on.
-    pub(crate) fn hold(&self) -> Hold {
-        let (sender, receiver) = watch::channel(false);
-        *self.0.gate.lock() = Some(receiver);
-        Hold(sender)
+    pub(crate) fn hold(&self) -> HeldLoads {
+        self.0.loads.hold()
     }
 
     /// Loads that began.
     pub(crate) fn calls(&self) -> usize {
-        *self.0.began.borrow()
+        self.0.loads.count()
     }
 
     /// Waits until so many loads have begun.
     pub(crate) async fn begun(&self, count: usize) {
-        reached(&self.0.began, count).await;
+        ends(self.0.loads.begun(count)).await;
     }
 
     /// Waits until so many loads have ended.
     pub(crate) async fn ended(&self, count: usize) {
-        reached(&self.0.ended, count).await;
+        ends(self.0.loads.ended(count)).await;
     }
 
     /// What the loads so far were told.
@@ -135,24 +115,16 @@ impl Source {
     }
 
     async fn answer(&self) -> Answer {
-        let (answer, gate) = (*self.0.answer.lock(), self.0.gate.lock().clone());
-        self.0.began.send_modify(|count| *count += 1);
-        if let Some(mut gate) = gate {
-            let _ = gate.wait_for(|open| *open).await;
-        }
+        let answer = *self.0.answer.lock();
         // Awaits of its own, at which a caller may go away.
-        for _ in 0..2 {
-            yield_now().await;
-        }
-        self.0.ended.send_modify(|count| *count += 1);
+        let load = self.0.loads.load(async {
+            for _ in 0..2 {
+                yield_now().await;
+            }
+        });
+        load.await;
         answer
     }
-}
-
-async fn reached(counter: &watch::Sender<usize>, count: usize) {
-    let mut counter = counter.subscribe();
-    let wait = counter.wait_for(|seen| *seen >= count);
-    let _ = timeout(PATIENCE * 100, wait).await.unwrap().unwrap();
 }
 
 pub(crate) const fn ms(millis: u64) -> Duration {

@@ -7,8 +7,7 @@ use super::address::redact_url;
 use crate::defaults;
 use crate::error::{CacheError, CacheResult};
 
-/// Keys of the library's own (leases, logs, fences): no value and no pattern of a user reaches them.
-pub(crate) const RESERVED: &str = "mtc:";
+pub(crate) use crate::defaults::RESERVED;
 
 /// Options of a [`RedisCache`](crate::backends::RedisCache).
 ///
