@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::clock::{Clock, Moment};
+use crate::clock::{Moment, Tick};
 use crate::error::{CacheError, CacheResult};
 
 /// A decoded value whose type only its users know.
@@ -126,8 +126,9 @@ impl Entry {
     }
 
     /// Whether a typed cache keeps it beyond its fresh time: answered by that cache's rules, and to nobody else.
-    pub(crate) fn is_stale(&self, clock: &Clock) -> bool {
-        self.facts().is_some_and(|facts| clock.has_passed(facts.fresh_until))
+    #[inline]
+    pub(crate) fn is_stale(&self, tick: Tick<'_>) -> bool {
+        self.facts().is_some_and(|facts| tick.has_passed(facts.fresh_until))
     }
 
     /// Whether it is a negative entry.

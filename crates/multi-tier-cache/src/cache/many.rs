@@ -252,7 +252,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// by itself only if it goes on.
     fn count_kept(&self, kept: Vec<Kept<V>>, goes_on: bool) -> Vec<(Arc<str>, Option<Arc<V>>)> {
         let counted = |(key, (entry, value)): Kept<V>| {
-            let (core, stale) = (&self.core, entry.is_stale(&self.core.clock));
+            let (core, stale) = (&self.core, entry.is_stale(self.core.clock.tick()));
             let counter = if stale { &core.counters.fallbacks } else { &core.counters.hits };
             counter.one();
             if stale && !goes_on {

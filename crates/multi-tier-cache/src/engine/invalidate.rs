@@ -45,8 +45,7 @@ impl Engine {
             watches.iter_mut().for_each(|watch| self.local.revoke_watched(watch));
         }
         unfinished.into_iter().for_each(Unfinished::done);
-        let position = outcome.as_ref().ok().and_then(|outcome| outcome.as_ref()?.position());
-        outcome.map(|_| position).map_err(still_there)
+        outcome.map(|outcome| outcome.and_then(Outcome::settled)).map_err(still_there)
     }
 
     /// Removes the keys of `watches` from the tiers that are awaited, lowest first.
@@ -128,8 +127,7 @@ impl Engine {
         }
         self.sweep_locally(sweep);
         unfinished.done();
-        let position = revoked.as_ref().and_then(Outcome::position);
-        outcome.map(|()| position).map_err(still_there)
+        outcome.map(|()| revoked.and_then(Outcome::settled)).map_err(still_there)
     }
 
     fn sweep_locally(&self, sweep: &Sweep<'_>) {
@@ -183,7 +181,7 @@ impl Engine {
         shared.tag_revoked(tag);
         unfinished.done();
         match outcome {
-            Ok(outcome) => Ok(outcome.position()),
+            Ok(outcome) => Ok(outcome.settled()),
             Err(error) => {
                 shared.remote.owe_tag(tag);
                 Err(still_there(error))

@@ -96,7 +96,7 @@ pub(crate) struct Fresh<'a> {
 impl Judge for Fresh<'_> {
     fn accept(&mut self, entry: Entry, from: Source) -> Option<Entry> {
         // Whoever waited for a load has waited for this.
-        if from != Source::Loader && entry.is_stale(self.clock) { None } else { self.load.accept(entry, from) }
+        if from != Source::Loader && entry.is_stale(self.clock.tick()) { None } else { self.load.accept(entry, from) }
     }
 }
 

@@ -95,9 +95,19 @@ impl Engine {
     }
 
     /// The same for callers without rules of freshness.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
     pub(crate) fn fresh_hit<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
-        self.hit(key, |entry| if entry.is_stale(&self.options.clock) { None } else { take(entry) })
+        let Some((entry, tick)) = self.local.lookup_first(key) else {
+            let now = self.options.clock.tick();
+            return self.hit_next(key, |entry| if entry.is_stale(now) { None } else { take(entry) });
+        };
+        if entry.is_stale(tick) {
+            return None;
+        }
+        let taken = take(entry)?;
+        self.stats.hit(0);
+        Some(taken)
     }
 
     /// What `take` makes of a hit in the first tier at this moment. Counted by its caller, in what
@@ -445,7 +455,7 @@ impl Wanted<'_> {
             return None;
         }
         match self {
-            Self::Stored(clock) => (!entry.is_absent() && !entry.is_stale(clock)).then_some(entry),
+            Self::Stored(clock) => (!entry.is_absent() && !entry.is_stale(clock.tick())).then_some(entry),
             Self::Judged(judge) => judge.accept(entry, from),
             Self::Loaded(loader, _) => loader.accept(entry, from),
         }

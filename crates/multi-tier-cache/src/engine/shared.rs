@@ -53,6 +53,13 @@ impl Outcome<'_> {
     pub(super) fn position(&self) -> Option<Position> {
         self.announced.as_ref()?.position()
     }
+
+    /// Its place in the log, once this process has forgotten what it had before.
+    pub(super) fn settled(self) -> Option<Position> {
+        let position = self.position();
+        self.announced.into_iter().for_each(Announced::settle);
+        position
+    }
 }
 
 /// Whether a value that is present keeps a lease from being granted.

@@ -225,7 +225,7 @@ impl Engine {
         let outcome = match placed {
             Ok(Placement { accepted, outcome }) => {
                 self.local.conclude(&mut watch, if accepted { local } else { Vec::new() });
-                Ok(outcome.as_ref().and_then(Outcome::position))
+                Ok(outcome.and_then(Outcome::settled))
             }
             Err(error) if announced && self.announces() => {
                 self.local.conclude(&mut watch, Vec::new());

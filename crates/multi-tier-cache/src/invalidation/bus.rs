@@ -74,12 +74,18 @@ pub(crate) struct Announced<'a> {
     nonce: u64,
     position: Option<Position>,
     fence: Option<Revoked>,
+    settled: bool,
 }
 
 impl Announced<'_> {
     /// Its place in the log.
     pub(crate) fn position(&self) -> Option<Position> {
         self.position
+    }
+
+    /// Its author has dropped the key here once more: the echo tells nothing new.
+    pub(crate) fn settle(mut self) {
+        self.settled = true;
     }
 
     /// What the server of the values answered: a put fills under it.
@@ -90,7 +96,8 @@ impl Announced<'_> {
 
 impl Drop for Announced<'_> {
     fn drop(&mut self) {
-        self.bus.progress.lock().end_own(self.nonce);
+        let settled = self.position.filter(|_| self.settled);
+        self.bus.progress.lock().end_own(self.nonce, settled);
     }
 }
 
@@ -135,7 +142,7 @@ impl Bus {
     ) -> CacheResult<Announced<'_>> {
         let nonce = fastrand::u64(1..);
         self.progress.lock().begin_own(nonce, self.clock.now());
-        let mut announced = Announced { bus: self, nonce, position: None, fence: None };
+        let mut announced = Announced { bus: self, nonce, position: None, fence: None, settled: false };
         let with_values = self.values.is_none();
         let lease = self.coherence.lease;
         let whole = Revocation { change, nonce, with_values, announced: true, tombstone, lease, tags };

@@ -20,11 +20,19 @@ pub(crate) struct Progress {
     own: HashMap<u64, Moment>,
     /// Places in the log of this instance's own invalidations that it has not followed yet: another entry there, or a
     /// log that ends before, has lost them.
-    acknowledged: BTreeMap<u64, u64>,
+    acknowledged: BTreeMap<u64, Acknowledged>,
     /// Own invalidations were logged in an epoch that this instance does not follow, or does not follow any more.
     adrift: Vec<u64>,
     /// An own invalidation is known to be lost: its answer came after another entry was followed in its place.
     torn: bool,
+}
+
+/// An own invalidation whose echo has not come yet.
+#[derive(Debug, Clone, Copy)]
+struct Acknowledged {
+    nonce: u64,
+    /// Its author has dropped the key here once more since: the echo tells nothing new.
+    settled: bool,
 }
 
 /// A question where the log stands.
@@ -111,10 +119,14 @@ impl Progress {
         self.own.insert(nonce, now);
     }
 
-    /// Its author has dropped the key after the coordinator's answer, or has given up: an echo that comes later is
-    /// applied like any message.
-    pub(crate) fn end_own(&mut self, nonce: u64) {
+    /// Its author is done. If it has `settled` the invalidation at this position, having dropped the key here after the
+    /// coordinator's answer, an echo that comes later changes nothing; otherwise that is applied like any message.
+    pub(crate) fn end_own(&mut self, nonce: u64, settled: Option<Position>) {
         self.own.remove(&nonce);
+        let place = settled.filter(|position| self.at.is_some_and(|at| at.epoch == position.epoch));
+        if let Some(waited_for) = place.and_then(|position| self.acknowledged.get_mut(&position.seq)) {
+            waited_for.settled = waited_for.nonce == nonce;
+        }
     }
 
     /// An invalidation of this instance was logged at `position`.
@@ -133,7 +145,7 @@ impl Progress {
             self.torn |= self.nonce_at(position.seq).is_some_and(|nonce| nonce != position.nonce);
             return self.torn;
         }
-        self.acknowledged.insert(position.seq, position.nonce);
+        self.acknowledged.insert(position.seq, Acknowledged { nonce: position.nonce, settled: false });
         if self.acknowledged.len() > defaults::BUS_RING {
             self.acknowledged.pop_first();
         }
@@ -153,7 +165,9 @@ impl Progress {
     pub(crate) fn ask(&self, now: Moment) -> Question {
         let last = self.acknowledged.last_key_value();
         let known = match (self.at, last) {
-            (Some(at), Some((&seq, &nonce))) if seq > at.seq => Some(Position { seq, nonce, ..at }),
+            (Some(at), Some((&seq, &Acknowledged { nonce, .. }))) if seq > at.seq => {
+                Some(Position { seq, nonce, ..at })
+            }
             (at, _) => at,
         };
         Question { asked: now, known }
@@ -272,13 +286,15 @@ impl Progress {
     }
 
     fn follow(&mut self, record: &Record) -> Receipt {
+        // Of this history, for it does not contradict.
+        let settled = self.acknowledged.get(&record.at.seq).is_some_and(|own| own.settled);
         self.advance(record.at);
-        if self.own.contains_key(&record.at.nonce) { Receipt::Own } else { Receipt::Apply }
+        if settled || self.own.contains_key(&record.at.nonce) { Receipt::Own } else { Receipt::Apply }
     }
 
     /// Whether this instance was told that its own entry is in the place of `record`.
     fn contradicts(&self, record: &Record) -> bool {
-        self.acknowledged.get(&record.at.seq).is_some_and(|nonce| *nonce != record.at.nonce)
+        self.acknowledged.get(&record.at.seq).is_some_and(|own| own.nonce != record.at.nonce)
     }
 
     fn advance(&mut self, to: Position) {
@@ -439,9 +455,31 @@ mod tests {
         assert_eq!(progress.receive(&record(4)), Receipt::Own);
         assert_eq!(asked(&mut progress, tail(4), 20), Polled::Fresh);
         assert_eq!(progress.fresh_as_of(), moment(15));
-        progress.end_own(400);
+        progress.end_own(400, None);
         assert_eq!(asked(&mut progress, tail(4), 30), Polled::Fresh);
         assert_eq!(progress.fresh_as_of(), moment(30));
+    }
+
+    #[test]
+    fn an_echo_after_the_end_is_applied_unless_its_author_has_settled_it() {
+        for (settled, expected) in [(Some(at(4)), Receipt::Own), (None, Receipt::Apply)] {
+            let mut progress = joined(3);
+            progress.begin_own(400, moment(15));
+            assert!(!progress.acknowledge(at(4)));
+            progress.end_own(400, settled);
+            assert_eq!(progress.receive(&record(4)), expected);
+            assert_eq!(progress.receive(&record(5)), Receipt::Apply);
+        }
+    }
+
+    #[test]
+    fn what_is_settled_in_a_history_that_ended_is_applied_in_the_next_one() {
+        let mut progress = joined(3);
+        progress.begin_own(400, moment(15));
+        assert!(!progress.acknowledge(at(4)));
+        progress.restart(at(3), progress.ask(moment(16)));
+        progress.end_own(400, Some(at(4)));
+        assert_eq!(progress.receive(&record(4)), Receipt::Apply);
     }
 
     #[test]
