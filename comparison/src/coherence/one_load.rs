@@ -12,9 +12,11 @@ use anyhow::{Context, Result};
 use test_servers::RedisServer;
 use tokio::task::JoinSet;
 
-use super::{Gauge, Measure, Row, percentile};
+use super::{LIMIT, contenders};
 use crate::contenders::instance::{Instance, Kind};
+use crate::grid::{Measure, Row};
 use crate::stage::{Stage, wide_runtime};
+use crate::unit::{Unit, percentile};
 use crate::workload::key;
 
 const PROCESSES: usize = 4;
@@ -27,13 +29,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The first argument of a process of the fleet.
 pub(crate) const ROLE: &str = "--fleet-member";
 
-pub(super) fn build(stage: &Stage) -> Row {
+pub(crate) fn build(stage: &Stage) -> Row {
     let title = format!("{CALLERS} callers in {PROCESSES} processes, one cold key, 50 ms load");
     let measures = vec![
-        Measure::new("loads in the fleet, most", Gauge::Count).at_most(1.0),
-        Measure::new("callers' p99", Gauge::Milliseconds).at_most(LOAD.as_secs_f64() * 1.1e3),
+        Measure::new("loads in the fleet, most", Unit::Count).at_most(1.0),
+        Measure::new("callers' p99", Unit::Milliseconds).at_most(LOAD.as_secs_f64() * 1.1e3),
     ];
-    Row { title, measures, contenders: &Kind::OWN, rounds: stage.long_rounds, round: Box::new(round) }
+    let contenders = contenders(&Kind::OWN, round);
+    Row { id: "one-load", title, measures, contenders, rounds: stage.long_rounds, limit: LIMIT }
 }
 
 /// The most loads of any storm, and the median of the storms' percentiles.
