@@ -38,7 +38,7 @@ impl Stage {
             narrow: Builder::new_current_thread().enable_all().build()?,
             wide: wide_runtime()?,
             rounds: if quick { 9 } else { 31 },
-            slow_rounds: if quick { 7 } else { 11 },
+            slow_rounds: if quick { 5 } else { 11 },
             long_rounds: if quick { 1 } else { 3 },
             quick,
             redis: RedisServer::start().context("redis-server")?,

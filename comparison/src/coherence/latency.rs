@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const READS_MAX: usize = 1_000;
 
 pub(crate) fn build(stage: &Stage) -> Row {
-    let invalidations = if stage.quick { 100 } else { 500 };
+    let invalidations = if stage.quick { 50 } else { 500 };
     let title = format!("invalidation seen by {INSTANCES} local instances, {invalidations} times");
     let measures = vec![
         Measure::new("p50", Unit::Milliseconds).at_most(1.0),

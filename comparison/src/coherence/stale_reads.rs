@@ -23,7 +23,8 @@ const READERS: usize = 16;
 const WRITERS: usize = 4;
 /// Longest pause of a writer, in microseconds: each key is written about eight times a second.
 const PAUSE_MAX: u64 = 20_000;
-const QUIET: Duration = Duration::from_secs(3);
+/// Before the look at what is left; longer than what counts as too late.
+const QUIET: Duration = Duration::from_millis(2_200);
 const KILL_INTERVAL: Duration = Duration::from_millis(500);
 const LATE: Duration = Duration::from_millis(100);
 /// The staleness bound of this project, whatever is lost.

@@ -19,8 +19,10 @@ use crate::unit::{Unit, float};
 use crate::workload::{SMALL_VALUE, key, own_value};
 
 const MIB: usize = 1024 * 1024;
-/// Bytes of values that are stored for each byte of the bound.
-const TIMES: usize = 4;
+/// Bytes of keys and values that are stored for each byte of the bound: enough that evicted keys fill the lists of what
+/// is remembered of them.
+const TIMES_MIXED: usize = 16;
+const TIMES_SMALL: usize = 3;
 /// Values of mixed sizes have 2^6 to 2^16 bytes, each power as likely as any other.
 const SMALLEST: f64 = 6.0;
 const LARGEST: f64 = 16.0;
@@ -49,7 +51,7 @@ impl quick_cache::Weighter<Arc<str>, Bytes> for Payload {
 }
 
 pub(crate) fn build(stage: &Stage) -> Row {
-    let bound = if stage.quick { 32 * MIB } else { 256 * MIB };
+    let bound = if stage.quick { 16 * MIB } else { 256 * MIB };
     let measures = ["values of 64 B to 64 KiB", "values of 100 bytes"]
         .map(|name| Measure::new(format!("most held, of the bound, {name}"), Unit::Share).at_most(TOLERANCE));
     let raw = |name, make: Make| Contender::new(name, Role::Raw, move || round(|| Ok(make(bound)), bound));
@@ -86,18 +88,25 @@ fn round(make: impl Fn() -> Result<Store>, bound: usize) -> Result<Vec<f64>> {
         let length = exponent.exp2() as usize;
         length
     };
-    Ok(vec![most_held(&make, bound, mixed)?, most_held(&make, bound, || SMALL_VALUE)?])
+    let mixed = most_held(&make, bound, bound * TIMES_MIXED, mixed)?;
+    let small = most_held(&make, bound, bound * TIMES_SMALL, || SMALL_VALUE)?;
+    Ok(vec![mixed, small])
 }
 
-fn most_held(make: impl Fn() -> Result<Store>, bound: usize, mut length: impl FnMut() -> usize) -> Result<f64> {
+fn most_held(
+    make: impl Fn() -> Result<Store>,
+    bound: usize,
+    in_all: usize,
+    mut length: impl FnMut() -> usize,
+) -> Result<f64> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (mut stored, mut number, mut most) = (0, 0, 0.0_f64);
     let span = Span::begin();
     let store = make()?;
-    while stored < bound * TIMES {
-        let length = length();
-        store.put(&runtime, &key(number), own_value(length))?;
-        (stored, number) = (stored + length, number + 1);
+    while stored < in_all {
+        let (key, length) = (key(number), length());
+        store.put(&runtime, &key, own_value(length))?;
+        (stored, number) = (stored + key.len() + length, number + 1);
         if number % LOOK == 0 {
             most = most.max(span.bytes());
         }

@@ -15,8 +15,8 @@ use crate::workload::{KIB_VALUE, keys, value};
 const KEYS: usize = 10_240;
 const IN_FLIGHT: [usize; 6] = [1, 4, 16, 64, 256, 1_024];
 /// Of every round, for each caller but at least so many in all.
-const READS_EACH: usize = 100;
-const READS_MIN: usize = 4_000;
+const READS_EACH: usize = 60;
+const READS_MIN: usize = 3_000;
 
 pub(crate) fn build(stage: &Stage) -> Result<Row> {
     stage.empty_redis()?;

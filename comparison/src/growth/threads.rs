@@ -19,7 +19,7 @@ const MAKERS: [Maker; 7] =
 const THREADS: [usize; 3] = [1, 2, 4];
 
 pub(crate) fn build(stage: &Stage) -> Row {
-    let reads = stage.operations(400_000);
+    let reads = stage.operations(300_000);
     let of = |what: &str| {
         let measure = |count: usize| {
             let name = format!("{what}, {count} thread{}", if count == 1 { "" } else { "s" });

@@ -28,7 +28,11 @@ pub(crate) fn build(stage: &Stage) -> Row {
         let name = format!("{}, {} %", trace.name, trace.percent);
         Measure::new(name, Unit::Share).near_best(DISTANCE)
     };
-    let contender = |maker: Maker| Contender::new(maker.name(), maker.role(), move || round(maker, size));
+    let scene = Arc::new(Scene::new(size));
+    let contender = |maker: Maker| {
+        let scene = Arc::clone(&scene);
+        Contender::new(maker.name(), maker.role(), move || round(maker, size.keys, &scene))
+    };
     Row {
         id: "hit-ratio",
         title: format!("{} reads of {} keys, L1 of 1 % or 10 % of them", size.reads, size.keys),
@@ -39,21 +43,32 @@ pub(crate) fn build(stage: &Stage) -> Row {
     }
 }
 
+/// What all contenders read.
+struct Scene {
+    reads: [Vec<u32>; TRACES.len()],
+    /// By number.
+    names: Vec<Arc<str>>,
+}
+
+impl Scene {
+    fn new(size: Size) -> Self {
+        let reads = TRACES.map(|trace| trace.reads(size));
+        let last = reads.iter().flatten().max().map_or(0, |last| *last as usize);
+        Self { reads, names: (0..=last).map(|number| key(number).into()).collect() }
+    }
+}
+
 /// The share of each trace.
-fn round(maker: Maker, size: Size) -> Result<Vec<f64>> {
+fn round(maker: Maker, keys: usize, scene: &Scene) -> Result<Vec<f64>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let value = Bytes::from_static(b"value");
-    let mut names: Vec<Arc<str>> = Vec::new();
     let mut shares = Vec::with_capacity(TRACES.len());
-    for trace in TRACES {
-        let reads = trace.reads(size);
-        let last = reads.iter().max().map_or(0, |last| *last as usize);
-        names.extend((names.len()..=last).map(|number| Arc::from(key(number))));
+    for (trace, reads) in TRACES.iter().zip(&scene.reads) {
         let share = runtime.block_on(async {
-            let tier = maker.make(size.keys * trace.percent / 100).await?;
+            let tier = maker.make(keys * trace.percent / 100).await?;
             let (warm_up, mut hits) = (reads.len() / 10, 0);
             for (place, number) in reads.iter().enumerate() {
-                let hit = tier.read_through(&names[*number as usize], &value).await?;
+                let hit = tier.read_through(&scene.names[*number as usize], &value).await?;
                 hits += usize::from(hit && place >= warm_up);
             }
             anyhow::Ok(float(hits) / float(reads.len() - warm_up))

@@ -27,7 +27,7 @@ pub(super) struct Bar {
 }
 
 const WIDTH: f64 = 760.0;
-const LEFT: f64 = 230.0;
+const LEFT: f64 = 250.0;
 const RIGHT: f64 = 660.0;
 const TOP: f64 = 46.0;
 const BAR: f64 = 22.0;
@@ -71,7 +71,7 @@ impl Group {
         let mut y = top + self.heading_height();
         for bar in &self.bars {
             let end = if bar.value.is_finite() { scale.place(bar.value) } else { LEFT };
-            svg.rect((LEFT, y + 3.0), ((end - LEFT).max(1.0), BAR - 6.0), colour(&bar.name, bar.role));
+            svg.rect((LEFT, y + 3.0), (end - LEFT, BAR - 6.0), colour(&bar.name, bar.role));
             let write = if bar.role == Role::Ours { Svg::bold } else { Svg::text };
             write(svg, (LEFT - 8.0, y + 15.0), Anchor::End, INK, &bar.name);
             write(svg, (end + 6.0, y + 15.0), Anchor::Start, INK, &bar.shown);

@@ -38,10 +38,12 @@ impl Dots<'_> {
         for (name, values) in &self.lines {
             svg.text((LEFT - 10.0, y + 4.0), Anchor::End, INK, name);
             svg.line((LEFT, y), (RIGHT, y), GRID);
-            for ((contender, role), value) in self.contenders.iter().zip(values).filter(|(_, value)| value.is_finite())
-            {
-                let radius = if *role == Role::Ours { 6.0 } else { 4.0 };
-                svg.dot((scale.place(*value), y), radius, colour(contender, *role));
+            let dots = || self.contenders.iter().zip(values).filter(|(_, value)| value.is_finite());
+            // Ours first, so that it hides nobody.
+            for ours in [true, false] {
+                for ((contender, role), value) in dots().filter(|((_, role), _)| (*role == Role::Ours) == ours) {
+                    svg.dot((scale.place(*value), y), radius(*role), colour(contender, *role));
+                }
             }
             y += LINE;
         }
@@ -51,9 +53,13 @@ impl Dots<'_> {
     fn legend(&self, svg: &mut Svg) {
         let mut x = 26.0;
         for (name, role) in &self.contenders {
-            svg.dot((x, 48.0), if *role == Role::Ours { 6.0 } else { 4.0 }, colour(name, *role));
+            svg.dot((x, 48.0), radius(*role), colour(name, *role));
             svg.text((x + 10.0, 52.0), Anchor::Start, INK, name);
             x += 36.0 + crate::unit::float(name.len()) * 7.0;
         }
     }
+}
+
+fn radius(role: Role) -> f64 {
+    if role == Role::Ours { 7.0 } else { 3.5 }
 }

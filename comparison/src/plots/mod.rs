@@ -55,7 +55,7 @@ fn l1_hit(results: &Results) -> Option<Plot> {
     let title = "A hit in L1: 100 bytes, 1,000 resident keys";
     let bar = |measured: &crate::rounds::Measured| {
         let value = measured.median();
-        Bar { name: measured.name.to_string(), role: measured.role, value, shown: result.unit.show(value) }
+        Bar { name: shown(&measured.name), role: measured.role, value, shown: result.unit.show(value) }
     };
     let bars = result.measured.iter().map(bar).collect();
     let groups = vec![Group { heading: String::new(), bars }];
@@ -70,7 +70,7 @@ fn hit_ratio(results: &Results) -> Option<Plot> {
         let values = result.observed.iter().map(|seen| seen.median(place) * 100.0).collect();
         (measure.name.replace("a twentieth of the keys", "5 %").replace("half of the reads of keys", "half"), values)
     });
-    let contenders = result.observed.iter().map(|seen| (seen.name.to_string(), seen.role)).collect();
+    let contenders = result.observed.iter().map(|seen| (shown(&seen.name), seen.role)).collect();
     let axis = "hits, percent of the reads, more is better";
     let svg = Dots { title, axis, contenders, lines: lines.collect() }.draw();
     Some(Plot { section: Section::HitRatio, file: "hit-ratio.svg", title, svg })
@@ -118,7 +118,7 @@ fn stale_reads(results: &Results) -> Option<Plot> {
     let group = |(id, heading): (&str, &str)| {
         let bar = |seen: &Observed| {
             let value = seen.median(0);
-            let (name, shown) = (seen.name.to_string(), Unit::Share.show(value));
+            let (name, shown) = (shown(&seen.name), Unit::Share.show(value));
             Bar { name, role: seen.role, value: value * 100.0, shown }
         };
         let bars = results.grid(id)?.observed.iter().map(bar).collect();
@@ -142,9 +142,14 @@ fn series(result: &RowResult, measures: &[(usize, f64)], divisor: f64) -> Vec<Se
     let line = |seen: &Observed| {
         let point = |(place, at): &(usize, f64)| (*at, seen.median(*place) / divisor);
         let points = measures.iter().map(point).filter(|(_, value)| value.is_finite()).collect();
-        Series { name: seen.name.to_string(), role: seen.role, points }
+        Series { name: shown(&seen.name), role: seen.role, points }
     };
     result.observed.iter().map(line).collect()
+}
+
+/// As readers know it who do not know the tables.
+fn shown(name: &str) -> String {
+    name.strip_prefix("ours").map_or_else(|| name.to_owned(), |rest| format!("this crate{rest}"))
 }
 
 /// The same for a contender in every plot; told apart by those who see no red or green, too.

@@ -15,7 +15,7 @@ use crate::stage::Stage;
 use crate::unit::{Unit, float, median};
 
 /// Removals of each size; their median counts.
-const TIMES: usize = 5;
+const TIMES: usize = 3;
 /// Removed from the largest size against the smallest: constant but for chance.
 const GROWTH_MAX: f64 = 2.0;
 const TAG: &str = "tag";
