@@ -119,7 +119,8 @@ impl Section {
             }
             Self::Growth => {
                 "How costs change with size. Nanoseconds are those of the thread's own processor time, for reads in \
-                 random order; bytes are what the contender has asked of the allocator, key and value included."
+                 random order, the key's own cache misses included; bytes are what the contender has asked of the \
+                 allocator, key and value included."
             }
         }
     }
