@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ::amalgam::{FactoryError, source};
 use anyhow::Result;
+use bytes::Bytes;
 
 use crate::contenders::{amalgam, cachet, established, foyer, ours};
 use crate::rounds::{Bar, Contender, Done, Role, Row};
@@ -65,13 +66,7 @@ pub(crate) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     let computed = value.clone();
     let verb = async move |key: &str| Done(oxidizer.get_or_insert(key, || async { computed.clone() }).await);
     contenders.push(Contender::verb("cachet 0.16, coalescing", Role::Neighbour, narrow, keys, verb));
-    let (cache, computed) = (foyer::cache(keys, |_| value.clone()), value.clone());
-    let verb = async move |key: &str| {
-        let computed = computed.clone();
-        let key: Arc<str> = key.into();
-        Done(cache.get_or_fetch(&key, || async { Ok::<_, anyhow::Error>(computed) }).await)
-    };
-    contenders.push(Contender::verb(foyer::NAME, Role::Raw, narrow, keys, verb));
+    contenders.push(foyer(stage, keys, &value));
     let verb = async move |key: &str| {
         let computed = value.clone();
         let factory = source::factory(|_| async move { Ok::<_, FactoryError>(computed) });
@@ -82,4 +77,14 @@ pub(crate) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     let title = format!("get-or-compute, L1 hit, {SMALL_VALUE} bytes");
     let operations = stage.operations(40_000);
     Ok(vec![Row { id: "get-or-compute", title, unit: Unit::Nanoseconds, operations, contenders }])
+}
+
+fn foyer<'a>(stage: &'a Stage, keys: &'a [String], value: &Bytes) -> Contender<'a> {
+    let (cache, computed) = (foyer::cache(keys, |_| value.clone()), value.clone());
+    let verb = async move |key: &str| {
+        let computed = computed.clone();
+        let key: Arc<str> = key.into();
+        Done(cache.get_or_fetch(&key, || async { Ok::<_, anyhow::Error>(computed) }).await)
+    };
+    Contender::verb(foyer::NAME, Role::Raw, &stage.narrow, keys, verb)
 }

@@ -37,12 +37,7 @@ pub(crate) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
         anyhow::Ok(oxidizer)
     })?;
     let narrow = &stage.narrow;
-    let mut contenders = Vec::new();
-    let cache = raw::quick_cache(keys, |key| Arc::new(Profile::new(key)));
-    contenders.push(Contender::call(QUICK_CACHE, Role::Raw, keys, move |key| cache.get(key)));
-    let cache = foyer::cache(keys, |key| Arc::new(Profile::new(key)));
-    let get = move |key: &str| cache.get(key).map(|entry| Arc::clone(entry.value()));
-    contenders.push(Contender::call(foyer::NAME, Role::Raw, keys, get));
+    let mut contenders = raw_stores(keys);
     let verb = async move |key: &str| {
         Done(shared.get_or_compute_shared(key, ours::STRATEGY, || async { Ok(Profile::new("")) }).await)
     };
@@ -80,4 +75,12 @@ pub(crate) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     let title = "L1 hit, struct of 6 fields".into();
     let operations = stage.operations(40_000);
     Ok(vec![Row { id: "l1-typed", title, unit: Unit::Nanoseconds, operations, contenders }])
+}
+
+fn raw_stores(keys: &[String]) -> Vec<Contender<'_>> {
+    let cache = raw::quick_cache(keys, |key| Arc::new(Profile::new(key)));
+    let first = Contender::call(QUICK_CACHE, Role::Raw, keys, move |key| cache.get(key));
+    let cache = foyer::cache(keys, |key| Arc::new(Profile::new(key)));
+    let get = move |key: &str| cache.get(key).map(|entry| Arc::clone(entry.value()));
+    vec![first, Contender::call(foyer::NAME, Role::Raw, keys, get)]
 }
