@@ -25,6 +25,13 @@ pub(crate) fn value(length: usize) -> Bytes {
     Bytes::from(vec![b'v'; length])
 }
 
+/// One that shares nothing with any other, already in the form that is cheap to share.
+pub(crate) fn own_value(length: usize) -> Bytes {
+    let value = value(length);
+    drop(value.clone());
+    value
+}
+
 /// A value with a decoded form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Profile {
@@ -49,16 +56,16 @@ impl Profile {
     }
 }
 
-/// Draws ranks with probability proportional to 1 / rank.
+/// Draws ranks with probability proportional to rank^-s.
 pub(crate) struct Zipf {
     cumulated: Vec<f64>,
 }
 
 impl Zipf {
-    pub(crate) fn new(ranks: usize) -> Self {
+    pub(crate) fn of(exponent: f64, ranks: usize) -> Self {
         let mut sum = 0.0;
         let cumulated = (1..=u32::try_from(ranks).unwrap_or(u32::MAX)).map(|rank| {
-            sum += 1.0 / f64::from(rank);
+            sum += f64::from(rank).powf(-exponent);
             sum
         });
         Self { cumulated: cumulated.collect() }

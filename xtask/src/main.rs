@@ -18,7 +18,9 @@ usage: cargo xtask <command>
   test [--no-install] [-- <arguments of the test runner>]
                           every test: doc tests, model checker, examples, unit and integration tests
   ci [--no-install]       formatting, lints, docs, every feature alone, dependencies, instructions, then `test`
-  compare [-- <arguments>] measure beside other caches (comparison/); `--quick`, `--rows 1,2`
+  compare [--no-install] [-- <arguments>]
+                          measure beside other caches and write comparison/RESULTS.md with its plots; `--quick`,
+                          `--rows 1,2`, `--render`, `--out FILE`
   instructions [--accept] count the instructions of hot paths; `--accept` writes them down
   servers [--no-install]  start a private redis-server and memcached, print their addresses, end them with Enter
 
@@ -29,7 +31,7 @@ usage: cargo xtask <command>
 enum Command {
     Test { install: bool, runner_arguments: Vec<String> },
     Ci { install: bool },
-    Compare { arguments: Vec<String> },
+    Compare { install: bool, arguments: Vec<String> },
     Instructions { accept: bool },
     Servers { install: bool },
     Help,
@@ -49,7 +51,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Test { install, runner_arguments } => steps::test(&tools::ensure(install)?, &runner_arguments),
         Command::Ci { install } => steps::ci(&tools::ensure(install)?),
-        Command::Compare { arguments } => steps::compare(&arguments),
+        Command::Compare { install, arguments } => steps::compare(&tools::ensure(install)?, &arguments),
         Command::Instructions { accept } => instructions::check(accept),
         Command::Servers { install } => servers::hold(&tools::ensure(install)?),
         Command::Help => {
@@ -69,9 +71,9 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Command> {
         (Some("test"), Some((dashes, tail))) if dashes == "--" => {
             Ok(Command::Test { install, runner_arguments: tail.to_vec() })
         }
-        (Some("compare"), None) if install => Ok(Command::Compare { arguments: Vec::new() }),
-        (Some("compare"), Some((dashes, tail))) if install && dashes == "--" => {
-            Ok(Command::Compare { arguments: tail.to_vec() })
+        (Some("compare"), None) => Ok(Command::Compare { install, arguments: Vec::new() }),
+        (Some("compare"), Some((dashes, tail))) if dashes == "--" => {
+            Ok(Command::Compare { install, arguments: tail.to_vec() })
         }
         (Some("instructions"), None) if install => Ok(Command::Instructions { accept: false }),
         (Some("instructions"), Some((accept, []))) if install && accept == "--accept" => {
@@ -100,7 +102,7 @@ mod tests {
         assert_eq!(parsed("ci --no-install"), Some(Command::Ci { install: false }));
         assert_eq!(parsed("test"), Some(Command::Test { install: true, runner_arguments: vec![] }));
         let filtered = Command::Test { install: false, runner_arguments: vec!["layering".into()] };
-        let quick = Command::Compare { arguments: vec!["--quick".into()] };
+        let quick = Command::Compare { install: true, arguments: vec!["--quick".into()] };
         assert_eq!(parsed("compare -- --quick"), Some(quick));
         assert_eq!(parsed("instructions"), Some(Command::Instructions { accept: false }));
         assert_eq!(parsed("instructions --accept"), Some(Command::Instructions { accept: true }));

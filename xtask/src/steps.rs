@@ -80,10 +80,10 @@ pub(crate) fn ci(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// The comparison with other caches; a workspace of its own, outside `ci`.
-pub(crate) fn compare(arguments: &[String]) -> Result<()> {
+/// The comparison with other caches; a workspace of its own, outside `ci`. It starts the servers that it needs.
+pub(crate) fn compare(tools: &Tools, arguments: &[String]) -> Result<()> {
     let mut comparison = cargo(&["run", "--release", "--manifest-path", "comparison/Cargo.toml", "--"]);
-    comparison.args(arguments);
+    comparison.args(arguments).env("MTC_REDIS_SERVER", &tools.redis_server);
     step("comparison", comparison)
 }
 

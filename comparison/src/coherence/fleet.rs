@@ -9,14 +9,14 @@ use tokio::runtime::Runtime;
 use crate::contenders::instance::{Instance, Kind};
 use crate::stage::wide_runtime;
 
-pub(super) struct Fleet {
-    pub(super) instances: Arc<[Instance]>,
-    pub(super) runtime: Runtime,
-    pub(super) redis: RedisServer,
+pub(crate) struct Fleet {
+    pub(crate) instances: Arc<[Instance]>,
+    pub(crate) runtime: Runtime,
+    pub(crate) redis: RedisServer,
 }
 
 impl Fleet {
-    pub(super) fn start(kind: Kind, count: usize) -> Result<Self> {
+    pub(crate) fn start(kind: Kind, count: usize) -> Result<Self> {
         let (runtime, redis) = (wide_runtime()?, RedisServer::start().context("redis-server")?);
         let url = redis.url();
         let instances = runtime.block_on(async {

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::fleet::Fleet;
-use super::{Gauge, Measure, Row, percentile};
+use super::{LIMIT, contenders};
 use crate::contenders::instance::{Instance, Kind};
+use crate::grid::{Measure, Row};
 use crate::stage::Stage;
+use crate::unit::{Unit, percentile};
 use crate::workload::key;
 
 const INSTANCES: usize = 8;
-const INVALIDATIONS: usize = 500;
 const KEYS: usize = 50;
 /// Between looks at the tiers; a pause of this length takes the kernel about 0.08 ms. Spinning would take a processor
 /// from those who are watched.
@@ -22,21 +23,23 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// One hit in ten is promoted; this many reads leave next to no doubt.
 const READS_MAX: usize = 1_000;
 
-pub(super) fn build(stage: &Stage) -> Row {
-    let title = format!("invalidation seen by {INSTANCES} local instances, {INVALIDATIONS} times");
+pub(crate) fn build(stage: &Stage) -> Row {
+    let invalidations = if stage.quick { 50 } else { 500 };
+    let title = format!("invalidation seen by {INSTANCES} local instances, {invalidations} times");
     let measures = vec![
-        Measure::new("p50", Gauge::Milliseconds).at_most(1.0),
-        Measure::new("p99", Gauge::Milliseconds).at_most(5.0),
-        Measure::new("not seen within 1 s", Gauge::Count).at_most(0.0),
+        Measure::new("p50", Unit::Milliseconds).at_most(1.0),
+        Measure::new("p99", Unit::Milliseconds).at_most(5.0),
+        Measure::new("not seen within 1 s", Unit::Count).at_most(0.0),
     ];
-    Row { title, measures, contenders: &Kind::ALL, rounds: stage.long_rounds, round: Box::new(round) }
+    let contenders = contenders(&Kind::ALL, move |kind| round(kind, invalidations));
+    Row { id: "invalidation-seen", title, measures, contenders, rounds: stage.long_rounds, limit: LIMIT }
 }
 
-fn round(kind: Kind) -> Result<Vec<f64>> {
+fn round(kind: Kind, invalidations: usize) -> Result<Vec<f64>> {
     let fleet = Fleet::start(kind, INSTANCES)?;
-    let mut waits = Vec::with_capacity(INVALIDATIONS);
+    let mut waits = Vec::with_capacity(invalidations);
     let mut lost = 0;
-    for number in 0..INVALIDATIONS {
+    for number in 0..invalidations {
         let key: Arc<str> = key(number % KEYS).into();
         fleet.runtime.block_on(spread(&fleet.instances, &key))?;
         match invalidate(&fleet, number % INSTANCES, &key)? {

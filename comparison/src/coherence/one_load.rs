@@ -12,36 +12,40 @@ use anyhow::{Context, Result};
 use test_servers::RedisServer;
 use tokio::task::JoinSet;
 
-use super::{Gauge, Measure, Row, percentile};
+use super::{LIMIT, contenders};
 use crate::contenders::instance::{Instance, Kind};
+use crate::grid::{Measure, Row};
 use crate::stage::{Stage, wide_runtime};
+use crate::unit::{Unit, float, percentile};
 use crate::workload::key;
 
 const PROCESSES: usize = 4;
 const CALLERS: usize = 10_000;
 const LOAD: Duration = Duration::from_millis(50);
-/// Storms of a round, each on a key of its own; the first, in which connections are made, does not count.
-const STORMS: usize = 6;
 /// Whoever waits longer hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The first argument of a process of the fleet.
 pub(crate) const ROLE: &str = "--fleet-member";
 
-pub(super) fn build(stage: &Stage) -> Row {
+pub(crate) fn build(stage: &Stage) -> Row {
     let title = format!("{CALLERS} callers in {PROCESSES} processes, one cold key, 50 ms load");
     let measures = vec![
-        Measure::new("loads in the fleet, most", Gauge::Count).at_most(1.0),
-        Measure::new("callers' p99", Gauge::Milliseconds).at_most(LOAD.as_secs_f64() * 1.1e3),
+        Measure::new("loads in the fleet, most", Unit::Count).at_most(1.0),
+        Measure::new("callers' p99", Unit::Milliseconds).at_most(LOAD.as_secs_f64() * 1.1e3),
+        Measure::new("callers that failed or waited for ever", Unit::Count).at_most(0.0),
     ];
-    Row { title, measures, contenders: &Kind::OWN, rounds: stage.long_rounds, round: Box::new(round) }
+    let storms = if stage.quick { 2 } else { 6 };
+    let contenders = contenders(&Kind::OWN, move |kind| round(kind, storms));
+    Row { id: "one-load", title, measures, contenders, rounds: stage.long_rounds, limit: LIMIT }
 }
 
-/// The most loads of any storm, and the median of the storms' percentiles.
-fn round(kind: Kind) -> Result<Vec<f64>> {
+/// The most loads of any storm, the median of the storms' percentiles, and how many callers got nothing. Each storm has a
+/// key of its own; the first, in which connections are made, does not count.
+fn round(kind: Kind, storms: usize) -> Result<Vec<f64>> {
     let redis = RedisServer::start().context("redis-server")?;
     let mut members = (0..PROCESSES).map(|_| Member::start(kind, &redis.url())).collect::<Result<Vec<_>>>()?;
-    let (mut most, mut percentiles) = (0, Vec::with_capacity(STORMS));
-    for storm in 0..=STORMS {
+    let (mut most, mut percentiles, mut lost) = (0, Vec::with_capacity(storms), 0);
+    for storm in 0..=storms {
         for member in &mut members {
             writeln!(member.orders, "{}", key(storm))?;
         }
@@ -53,10 +57,11 @@ fn round(kind: Kind) -> Result<Vec<f64>> {
         if storm > 0 {
             most = most.max(loads);
             percentiles.push(percentile(&waits, 99));
+            lost += waits.iter().filter(|wait| **wait >= PATIENCE.as_secs_f64() * 1e3).count();
         }
     }
     percentiles.sort_by(f64::total_cmp);
-    Ok(vec![f64::from(most), percentile(&percentiles, 50)])
+    Ok(vec![f64::from(most), percentile(&percentiles, 50), float(lost)])
 }
 
 struct Member {

@@ -9,10 +9,12 @@ use anyhow::{Result, bail};
 use tokio::task::JoinSet;
 
 use super::fleet::Fleet;
-use super::{Gauge, Measure, Row, percentile};
+use super::{LIMIT, contenders};
 use crate::contenders::instance::{Instance, Kind, bytes};
 use crate::contenders::raw;
+use crate::grid::{Measure, Row};
 use crate::stage::Stage;
+use crate::unit::{Unit, percentile};
 use crate::workload::keys;
 
 /// Five times what the first tier holds.
@@ -36,16 +38,17 @@ struct Call {
     succeeded: bool,
 }
 
-pub(super) fn build(stage: &Stage) -> Row {
+pub(crate) fn build(stage: &Stage) -> Row {
     let title = format!("Redis killed for {} s under {CALLERS} callers", DARK.as_secs());
     let measures = vec![
-        Measure::new("calls that failed", Gauge::Count).at_most(0.0),
-        Measure::new("p99 of the calls before", Gauge::Milliseconds),
-        Measure::new("slowest call around the kill", Gauge::Milliseconds).at_most(50.0),
-        Measure::new("p99 of the calls after it", Gauge::Milliseconds).at_most(1.0),
-        Measure::new("L2 serves again after the restart", Gauge::Milliseconds).at_most(1e3),
+        Measure::new("calls that failed", Unit::Count).at_most(0.0),
+        Measure::new("p99 of the calls before", Unit::Milliseconds),
+        Measure::new("slowest call around the kill", Unit::Milliseconds).at_most(50.0),
+        Measure::new("p99 of the calls after it", Unit::Milliseconds).at_most(1.0),
+        Measure::new("L2 serves again after the restart", Unit::Milliseconds).at_most(1e3),
     ];
-    Row { title, measures, contenders: &Kind::OWN, rounds: stage.long_rounds, round: Box::new(round) }
+    let contenders = contenders(&Kind::OWN, round);
+    Row { id: "outage", title, measures, contenders, rounds: stage.long_rounds, limit: LIMIT }
 }
 
 fn round(kind: Kind) -> Result<Vec<f64>> {

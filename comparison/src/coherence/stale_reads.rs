@@ -10,9 +10,11 @@ use tokio::task::JoinSet;
 
 use super::database::Database;
 use super::fleet::Fleet;
-use super::{Gauge, Measure, Row};
+use super::{LIMIT, contenders};
 use crate::contenders::instance::{Instance, Kind};
+use crate::grid::{Measure, Row};
 use crate::stage::Stage;
+use crate::unit::Unit;
 use crate::workload::key;
 
 const INSTANCES: usize = 3;
@@ -21,7 +23,8 @@ const READERS: usize = 16;
 const WRITERS: usize = 4;
 /// Longest pause of a writer, in microseconds: each key is written about eight times a second.
 const PAUSE_MAX: u64 = 20_000;
-const QUIET: Duration = Duration::from_secs(3);
+/// Before the look at what is left; longer than what counts as too late.
+const QUIET: Duration = Duration::from_millis(2_200);
 const KILL_INTERVAL: Duration = Duration::from_millis(500);
 const LATE: Duration = Duration::from_millis(100);
 /// The staleness bound of this project, whatever is lost.
@@ -39,6 +42,13 @@ struct Seen {
     failed: u32,
 }
 
+/// How long a round goes on, and after which times every subscription is killed.
+#[derive(Clone, Copy)]
+struct Course {
+    duration: Duration,
+    kill: Option<Duration>,
+}
+
 struct Scene {
     instances: Arc<[Instance]>,
     database: Arc<Database>,
@@ -46,38 +56,38 @@ struct Scene {
     over: AtomicBool,
 }
 
-pub(super) fn undisturbed(stage: &Stage) -> Row {
+pub(crate) fn undisturbed(stage: &Stage) -> Row {
     let duration = Duration::from_secs(if stage.quick { 2 } else { 8 });
-    let late = Measure::new("stale reads, older than 100 ms", Gauge::Share).at_most(0.0);
+    let late = Measure::new("stale reads, older than 100 ms", Unit::Share).at_most(0.0);
     let title = format!("{INSTANCES} instances, {KEYS} hot keys, {} s", duration.as_secs());
-    row(title, duration, None, late, stage)
+    row("stale-reads", title, Course { duration, kill: None }, late, stage)
 }
 
 /// In a quick run also longer than what counts as too late.
-pub(super) fn killed(stage: &Stage) -> Row {
-    let duration = Duration::from_secs(if stage.quick { 4 } else { 8 });
-    let late = Measure::new("stale reads, older than 100 ms", Gauge::Share);
+pub(crate) fn killed(stage: &Stage) -> Row {
+    let duration = Duration::from_secs(if stage.quick { 3 } else { 8 });
+    let late = Measure::new("stale reads, older than 100 ms", Unit::Share);
     let title = format!(
         "the same for {} s, every subscription killed each {} ms",
         duration.as_secs(),
         KILL_INTERVAL.as_millis()
     );
-    row(title, duration, Some(KILL_INTERVAL), late, stage)
+    row("stale-reads-killed", title, Course { duration, kill: Some(KILL_INTERVAL) }, late, stage)
 }
 
-fn row(title: String, duration: Duration, kill: Option<Duration>, late: Measure, stage: &Stage) -> Row {
+fn row(id: &'static str, title: String, course: Course, late: Measure, stage: &Stage) -> Row {
     let measures = vec![
         late,
-        Measure::new("stale reads, older than 2 s", Gauge::Share).at_most(0.0),
-        Measure::new("still stale at rest, of 150", Gauge::Count).at_most(0.0),
-        Measure::new("reads served", Gauge::PerSecond).at_least(READS_PER_SECOND),
-        Measure::new("calls that failed or took over 1 s", Gauge::Count).at_most(0.0),
+        Measure::new("stale reads, older than 2 s", Unit::Share).at_most(0.0),
+        Measure::new("still stale at rest, of 150", Unit::Count).at_most(0.0),
+        Measure::new("reads served", Unit::PerSecond).at_least(READS_PER_SECOND),
+        Measure::new("calls that failed or took over 1 s", Unit::Count).at_most(0.0),
     ];
-    let round = Box::new(move |kind| round(kind, duration, kill));
-    Row { title, measures, contenders: &Kind::ALL, rounds: stage.long_rounds, round }
+    let contenders = contenders(&Kind::ALL, move |kind| round(kind, course));
+    Row { id, title, measures, contenders, rounds: stage.long_rounds, limit: LIMIT }
 }
 
-fn round(kind: Kind, duration: Duration, kill: Option<Duration>) -> Result<Vec<f64>> {
+fn round(kind: Kind, course: Course) -> Result<Vec<f64>> {
     let fleet = Fleet::start(kind, INSTANCES)?;
     let scene = Arc::new(Scene {
         instances: Arc::clone(&fleet.instances),
@@ -92,7 +102,7 @@ fn round(kind: Kind, duration: Duration, kill: Option<Duration>) -> Result<Vec<f
     for seed in 0..WRITERS as u64 {
         writers.spawn_on(write(Arc::clone(&scene), fastrand::Rng::with_seed(!seed)), fleet.runtime.handle());
     }
-    disturb(&fleet, duration, kill)?;
+    disturb(&fleet, course)?;
     scene.over.store(true, Ordering::Relaxed);
     let total = fleet.runtime.block_on(async {
         let mut total = Seen::default();
@@ -106,12 +116,12 @@ fn round(kind: Kind, duration: Duration, kill: Option<Duration>) -> Result<Vec<f
     ensure!(total.reads > 0, "nothing was read");
     let at_rest = fleet.runtime.block_on(stale_at_rest(&scene));
     let share = |count: u32| f64::from(count) / f64::from(total.reads);
-    let rate = f64::from(total.reads) / duration.as_secs_f64();
+    let rate = f64::from(total.reads) / course.duration.as_secs_f64();
     Ok(vec![share(total.late), share(total.too_late), at_rest, rate, f64::from(total.failed)])
 }
 
 /// Waits for `duration`, ending every subscription each time `kill` has passed.
-fn disturb(fleet: &Fleet, duration: Duration, kill: Option<Duration>) -> Result<()> {
+fn disturb(fleet: &Fleet, Course { duration, kill }: Course) -> Result<()> {
     let (end, mut killed) = (Instant::now() + duration, 0);
     while let Some(left) = end.checked_duration_since(Instant::now()) {
         std::thread::sleep(kill.map_or(left, |pause| pause.min(left)));

@@ -15,6 +15,10 @@ pub(crate) fn cache<V: Clone + Send + Sync + 'static>() -> Result<Cache<V>> {
     Ok(builder().try_build()?)
 }
 
+pub(crate) fn with_entries<V: Clone + Send + Sync + 'static>(entries: u64) -> Result<Cache<V>> {
+    Ok(builder().max_capacity(entries).try_build()?)
+}
+
 /// One instance of a fleet, set up as its example for Redis does; `strict` discards the first tier when messages may
 /// have been missed, and stores only under a lease.
 pub(crate) async fn joined(url: &str, strict: bool) -> Result<Cache<u64>> {
@@ -29,5 +33,5 @@ pub(crate) async fn joined(url: &str, strict: bool) -> Result<Cache<u64>> {
 }
 
 fn builder<V>() -> CacheBuilder<V> {
-    CacheBuilder::new().default_options(EntryOptions::new(Duration::from_secs(3600)))
+    CacheBuilder::new().default_options(EntryOptions::new(Duration::from_hours(1)))
 }

@@ -11,6 +11,7 @@ use anyhow::{Result, anyhow};
 use bytes::Bytes;
 
 use super::{amalgam, established, ours};
+use crate::rounds::Role;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -37,6 +38,14 @@ impl Kind {
             Self::Established => "0.6.5",
             Self::Amalgam => "amalgam 0.4.2",
             Self::AmalgamStrict => "amalgam 0.4.2, strict",
+        }
+    }
+
+    pub(crate) fn role(self) -> Role {
+        match self {
+            Self::Ours => Role::Ours,
+            Self::Established => Role::Established,
+            Self::Amalgam | Self::AmalgamStrict => Role::Neighbour,
         }
     }
 

@@ -12,13 +12,17 @@ pub(crate) type QuickCache<V> = quick_cache::sync::Cache<Arc<str>, V>;
 
 pub(crate) fn quick_cache<V: Clone>(keys: &[String], value: impl Fn(&str) -> V) -> QuickCache<V> {
     let cache = QuickCache::new(usize::try_from(L1_ENTRIES).unwrap_or(usize::MAX));
-    keys.iter().for_each(|key| cache.insert(key.as_str().into(), value(key)));
+    for key in keys {
+        cache.insert(key.as_str().into(), value(key));
+    }
     cache
 }
 
 pub(crate) fn moka(keys: &[String], value: &Bytes) -> moka::sync::Cache<Arc<str>, Bytes> {
     let cache = moka::sync::Cache::new(L1_ENTRIES);
-    keys.iter().for_each(|key| cache.insert(key.as_str().into(), value.clone()));
+    for key in keys {
+        cache.insert(key.as_str().into(), value.clone());
+    }
     cache
 }
 

@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 
-use crate::contenders::{QUICK_CACHE, amalgam, established, ours, raw};
-use crate::rounds::{Bar, Contender, Role, Row, Unit};
+use crate::contenders::{QUICK_CACHE, amalgam, cachet, established, foyer, ours, raw};
+use crate::rounds::{Bar, Contender, Role, Row};
 use crate::stage::Stage;
+use crate::unit::Unit;
 use crate::workload::{RESIDENT, SMALL_VALUE, keys, value};
 
-pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
+pub(crate) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     stage.empty_redis()?;
     let keys: &[String] = Vec::leak(keys(RESIDENT));
     let value = value(SMALL_VALUE);
@@ -17,13 +18,16 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     contenders.push(Contender::call(QUICK_CACHE, Role::Raw, keys, move |key| cache.get(key)));
     let cache = raw::moka(keys, &value);
     contenders.push(Contender::call("moka sync", Role::Raw, keys, move |key| cache.get(key)));
+    let cache = foyer::cache(keys, |_| value.clone());
+    let get = move |key: &str| cache.get(key).map(|entry| entry.value().clone());
+    contenders.push(Contender::call(foyer::NAME, Role::Raw, keys, get));
 
     let by_dash_map = ours::quick_cache_and(ours::dash_map())?;
     let with_moka = ours::moka_and(ours::dash_map())?;
-    let system = stage.wide.block_on(ours::default_system(&stage.redis_url()))?;
+    let system = stage.prepare(ours::default_system(&stage.redis_url()))?;
     let old_moka = established::moka_and(established::dash_map())?;
     let old_quick_cache = established::quick_cache_and(established::dash_map())?;
-    stage.wide.block_on(async {
+    stage.prepare(async {
         ours::fill(&by_dash_map, keys, &value).await?;
         ours::fill(&with_moka, keys, &value).await?;
         ours::fill(&system.cache_manager, keys, &value).await?;
@@ -31,9 +35,9 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
         established::fill(&old_quick_cache, keys, &value).await
     })?;
     let narrow = &stage.narrow;
-    let bar = Bar::AtMost(1.6, QUICK_CACHE);
+    let bar = Bar::at_most(1.6, QUICK_CACHE);
     let get = async move |key: &str| by_dash_map.get(key).await;
-    contenders.push(Contender::verb("ours, L2 DashMap", Role::Ours, narrow, keys, get).bar(bar));
+    contenders.push(Contender::verb("ours, L2 DashMap", Role::Ours, narrow, keys, get).bar(bar.clone()));
     let get = async move |key: &str| system.cache_manager.get(key).await;
     contenders.push(Contender::verb("ours, default system, L2 Redis", Role::Ours, narrow, keys, get).bar(bar));
     let get = async move |key: &str| with_moka.get(key).await;
@@ -44,15 +48,20 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     contenders.push(Contender::verb(established::QUICK_CACHE, Role::Established, narrow, keys, get));
 
     let cache = amalgam::cache()?;
-    stage.narrow.block_on(async {
+    let oxidizer = stage.prepare(async {
+        let oxidizer = cachet::cache();
         for key in keys {
             cache.set(key, value.clone()).await?;
+            oxidizer.insert(key.clone(), value.clone()).await?;
         }
-        anyhow::Ok(())
+        anyhow::Ok(oxidizer)
     })?;
     let get = async move |key: &str| cache.try_get(key).await;
     contenders.push(Contender::verb(amalgam::NAME, Role::Neighbour, narrow, keys, get));
+    let get = async move |key: &str| oxidizer.get(key).await;
+    contenders.push(Contender::verb(cachet::NAME, Role::Neighbour, narrow, keys, get));
 
     let title = format!("L1 hit, {SMALL_VALUE} bytes");
-    Ok(vec![Row { title, unit: Unit::Nanoseconds, operations: stage.operations(40_000), contenders }])
+    let operations = stage.operations(40_000);
+    Ok(vec![Row { id: "l1-bytes", title, unit: Unit::Nanoseconds, operations, contenders }])
 }

@@ -12,14 +12,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
 use crate::contenders::{amalgam, established, ours};
-use crate::rounds::{Bar, Contender, Role, Row, Unit};
+use crate::rounds::{Bar, Contender, Outcome, PATIENCE, Role, Row};
 use crate::stage::Stage;
+use crate::unit::{Unit, percentile};
 use crate::workload::{SMALL_VALUE, key, value};
 
 const LOAD: Duration = Duration::from_millis(50);
 const CALLERS: usize = 10_000;
-/// Whoever waits longer hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Default)]
 struct Source {
@@ -34,7 +33,7 @@ impl Source {
     }
 }
 
-pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
+pub(crate) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     let wide = &stage.wide;
     let manager = ours::quick_cache_and(ours::dash_map())?;
     let old = established::moka_and(established::dash_map())?;
@@ -81,16 +80,16 @@ pub(super) fn build(stage: &Stage) -> Result<Vec<Row<'_>>> {
     });
     let contenders = vec![baseline, our_round.bar(Bar::Within(LOAD.as_secs_f64() * 1.1e3)), old_round, amalgam_round];
     let title = format!("{CALLERS} callers, one cold key, 50 ms load: p99");
-    Ok(vec![Row { title, unit: Unit::Milliseconds, operations: CALLERS, contenders }])
+    Ok(vec![Row { id: "stampede", title, unit: Unit::Milliseconds, operations: CALLERS, contenders }])
 }
 
 /// The 99th percentile of the callers' waits, in milliseconds. More than one load is reported.
-fn storm<F>(runtime: &Runtime, name: &str, mut caller: impl FnMut(Source) -> F) -> f64
+fn storm<F>(runtime: &Runtime, name: &str, mut caller: impl FnMut(Source) -> F) -> Outcome
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let source = Source::default();
-    let mut waits = runtime.block_on(async {
+    let waits = runtime.block_on(async {
         let callers = (0..CALLERS).map(|_| {
             let call = caller(source.clone());
             tokio::spawn(async move {
@@ -102,18 +101,18 @@ where
         let callers: Vec<_> = callers.collect();
         let mut waits = Vec::with_capacity(CALLERS);
         for caller in callers {
-            let Ok(wait) = tokio::time::timeout(PATIENCE, caller).await else {
-                eprintln!("  {name}: a caller waits for ever");
-                return vec![PATIENCE.as_secs_f64() * 1e3];
-            };
-            waits.push(wait.expect("a caller panicked"));
+            waits.push(tokio::time::timeout(PATIENCE, caller).await.ok()?.expect("a caller panicked"));
         }
-        waits
+        Some(waits)
     });
+    let Some(mut waits) = waits else {
+        eprintln!("  {name}: a caller waits for ever");
+        return Outcome::Hung;
+    };
     let loads = source.loads.load(Ordering::Relaxed);
     if loads != 1 {
         eprintln!("  {name}: {loads} loads");
     }
     waits.sort_by(f64::total_cmp);
-    waits[waits.len() * 99 / 100]
+    Outcome::Value(percentile(&waits, 99))
 }

@@ -70,8 +70,11 @@ pub const QUICKCACHE_ENTRIES_MAX: u64 = 1 << 31;
 pub const QUICKCACHE_SHARD_ENTRIES_MIN: u64 = 256;
 /// A `QuickCacheBackend` bounded by bytes is divided into shards of no fewer than this many: the longest value fits.
 pub const QUICKCACHE_SHARD_BYTES_MIN: u64 = 10 * 1024 * 1024;
-/// What an entry weighs beside key and value in a `QuickCacheBackend` bounded by bytes.
-pub const QUICKCACHE_ENTRY_OVERHEAD: u64 = 128;
+/// What an entry weighs beside key and value in a `QuickCacheBackend` bounded by bytes: its place in tables that grow
+/// by doubling, when they have just grown.
+pub const QUICKCACHE_ENTRY_OVERHEAD: u64 = 224;
+/// A `QuickCacheBackend` bounded by bytes sets one byte in this many aside, for what it remembers of evicted keys.
+pub const QUICKCACHE_EVICTED_SHARE: u64 = 20;
 /// What a value without bytes weighs in a `QuickCacheBackend` bounded by bytes.
 pub const QUICKCACHE_OBJECT_BYTES: u64 = 1_024;
 /// Entries of a `MokaCache`.

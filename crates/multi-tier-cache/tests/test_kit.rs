@@ -43,6 +43,24 @@ async fn instances_of_a_fleet_hear_of_each_other_and_share_its_clock() {
 }
 
 #[tokio::test]
+async fn an_instance_that_hears_of_its_own_change_keeps_what_it_has_stored_since() {
+    let fleet = Fleet::new();
+    let (one, other) = (fleet.instance().await.unwrap(), fleet.instance().await.unwrap());
+    let (here, there) = (names(&one), names(&other));
+    for round in 0..20 {
+        let position = here.insert(&7, format!("Ada {round}")).await.unwrap();
+        assert!(followed(one.cache_manager(), position).await && followed(other.cache_manager(), position).await);
+        assert_eq!(levels_with(&here, &7).await.unwrap(), [1, 2]);
+        assert_eq!(levels_with(&there, &7).await.unwrap(), [2]);
+        let removed = here.remove(&7).await.unwrap();
+        here.get_or_load(&7, || async { Ok("Grace".to_owned()) }).await.unwrap();
+        assert!(followed(one.cache_manager(), removed).await);
+        assert_eq!(levels_with(&here, &7).await.unwrap(), [1, 2]);
+        there.insert(&7, "Alan".to_owned()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn where_a_key_is_can_be_asked_without_a_trace() {
     let fleet = Fleet::new();
     let below = Faulty::new(Arc::new(DashMapCache::new().with_clock(fleet.time().clock())));

@@ -103,9 +103,10 @@ impl QuickCacheBackend {
     }
 
     /// A store of at most `max_bytes` bytes of keys, values and
-    /// [overhead](defaults::QUICKCACHE_ENTRY_OVERHEAD), as estimated when an entry is inserted.
+    /// [overhead](defaults::QUICKCACHE_ENTRY_OVERHEAD), as estimated when an entry is inserted: for as much as an entry
+    /// takes at most. Small values leave up to a quarter of the bound unused.
     ///
-    /// A value that is only known decoded counts [`defaults::QUICKCACHE_OBJECT_BYTES`]. A value heavier than 97 % of
+    /// A value that is only known decoded counts [`defaults::QUICKCACHE_OBJECT_BYTES`]. A value heavier than 92 % of
     /// the store's share that its key falls into (the whole store up to 20 MiB, at least 10 MiB beyond) is declined,
     /// and an older value of its key is dropped.
     ///
@@ -117,7 +118,8 @@ impl QuickCacheBackend {
         }
         let shards = shards(max_bytes, defaults::QUICKCACHE_SHARD_BYTES_MIN);
         let likely_entries = max_bytes / defaults::QUICKCACHE_OBJECT_BYTES + 1;
-        Self::build(shards, max_bytes / shards * shards, likely_entries, Bound::Bytes)
+        let for_entries = max_bytes - max_bytes / defaults::QUICKCACHE_EVICTED_SHARE;
+        Self::build(shards, for_entries / shards * shards, likely_entries, Bound::Bytes)
     }
 
     /// The same store on another clock. For a store that is still empty: deadlines of one clock mean nothing to another.
@@ -271,7 +273,24 @@ mod tests {
         for n in 0..1_000 {
             cache.store(&key(n), entry(1_000));
         }
-        assert!((80..=100).contains(&cache.size()), "{}", cache.size());
+        assert!((75..=95).contains(&cache.size()), "{}", cache.size());
+    }
+
+    #[test]
+    fn small_values_count_for_what_they_take_and_not_for_what_they_say() {
+        let cache = QuickCacheBackend::with_max_bytes(1_000_000).unwrap();
+        for n in 0..20_000 {
+            cache.store(&key(n), entry(1));
+        }
+        let most = 1_000_000 / usize::try_from(defaults::QUICKCACHE_ENTRY_OVERHEAD).unwrap();
+        assert!((most * 9 / 10..most).contains(&cache.size()), "{} of {most}", cache.size());
+    }
+
+    #[test]
+    fn the_longest_value_fits_into_a_shard_of_the_least_size() {
+        let cache = QuickCacheBackend::with_max_bytes(defaults::QUICKCACHE_SHARD_BYTES_MIN * 2).unwrap();
+        cache.store(&key(1), entry(defaults::MAX_VALUE_BYTES));
+        assert!(cache.lookup(&key(1)).is_some());
     }
 
     #[test]
