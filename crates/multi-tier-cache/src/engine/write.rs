@@ -70,13 +70,13 @@ impl Engine {
                 self.local.observed(lead.watch(), origin);
             }
             self.count_promotions(origin, if filled { made } else { 0 });
-            lead.land(answer.clone());
+            lead.land(&answer);
             return answer;
         }
         let (engine, landing) = (Arc::clone(self), answer.clone());
         let task = async move {
             engine.fill(lead.watch(), origin, copies, lease).await;
-            lead.land(landing);
+            lead.land(&landing);
         };
         finish(task).await;
         answer
