@@ -319,3 +319,26 @@ fn tell(callers: VecDeque<Caller>, error: &CacheError) -> Option<Size> {
     callers.into_iter().for_each(|caller| drop(caller.answer.send(Err(error.clone()))));
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_carries_more_after_success_less_where_values_are_large_and_one_after_silence() {
+        let Merge(state) = Merge::default();
+        let mut state = state.into_inner();
+        for expected in [16, 32, 64, 128, defaults::MERGED_READS] {
+            state.learn(Some(Size { replies: 4, bytes: 400 }));
+            assert_eq!(state.room, expected);
+        }
+        state.learn(Some(Size { replies: 10, bytes: defaults::MERGED_BYTES }));
+        assert_eq!(state.room, 10);
+        state.learn(Some(Size { replies: 1, bytes: 4 * defaults::MERGED_BYTES }));
+        assert_eq!(state.room, 1);
+        state.learn(Some(Size { replies: 1, bytes: 0 }));
+        assert_eq!(state.room, 2);
+        state.learn(None);
+        assert_eq!(state.room, 1);
+    }
+}
