@@ -1,6 +1,6 @@
 //! Single reads that share round trips: what is sent when, and that no caller, reply or fault harms another caller.
 #![cfg(feature = "redis")]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed expectation ends the test")]
+#![expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 
 use std::future::Future;
 use std::pin::Pin;
@@ -251,7 +251,7 @@ async fn a_key_of_another_type_is_the_same_error_among_others_as_alone() {
 async fn values_of_some_mebibytes_come_among_small_ones() {
     let server = RedisServer::start().unwrap();
     let cache = RedisCache::with_url(&server.url()).await.unwrap();
-    let length = |number: usize| if number % 10 == 0 { 3 << 20 } else { 10 + number };
+    let length = |number: usize| if number.is_multiple_of(10) { 3 << 20 } else { 10 + number };
     for number in 0..60 {
         cache.set(&key(number), vec![b'v'; length(number)].into()).await.unwrap();
     }

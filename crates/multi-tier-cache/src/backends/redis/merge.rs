@@ -241,6 +241,7 @@ struct Caller {
 }
 
 /// What came back, and how much.
+#[derive(Clone, Copy)]
 struct Size {
     replies: usize,
     bytes: usize,
