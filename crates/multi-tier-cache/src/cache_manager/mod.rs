@@ -420,8 +420,7 @@ impl CacheManager {
     }
 
     async fn read_below(&self, key: &str) -> CacheResult<Option<Entry>> {
-        // In a box: a task that only hits L1 should be small.
-        Ok(Box::pin(self.engine.read(key, Wanted::Stored)).await?.map(|hit| hit.entry))
+        Ok(self.engine.read(key, Wanted::Stored).await?.map(|hit| hit.entry))
     }
 }
 

@@ -113,6 +113,11 @@ impl Engine {
         if let Some(answer) = self.answer_at_once(key, &mut wanted) {
             return answer;
         }
+        // In a box: a task whose reads end before this should be small.
+        Box::pin(self.read_in_flight(key, wanted)).await
+    }
+
+    async fn read_in_flight(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
         loop {
             let mut lead = match self.local.join(key, wanted.kind()) {
                 Join::Lead(lead) => lead,
