@@ -51,6 +51,16 @@ pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
 pub const SCAN_BATCH: usize = 1_000;
 /// Keys of one UNLINK, and of one round trip to Memcached.
 pub const KEY_CHUNK: usize = 500;
+/// Reads of single keys that may wait for a round trip together, on one connection to Redis; beyond, each has its own.
+pub const READS_WAITING: usize = 16_384;
+/// Round trips with several such reads that are under way at a time …
+pub const READ_WRITES: usize = 2;
+/// … the reads of one of them, at most …
+pub const MERGED_READS: usize = 128;
+/// … at first, and twice as many after each that was answered …
+pub const MERGED_READS_FIRST: usize = 8;
+/// … and fewer if the values seen last let expect more bytes than this.
+pub const MERGED_BYTES: usize = 1024 * 1024;
 /// Keys of one MGET, and names of one question about tags.
 pub const READ_CHUNK: usize = 1_000;
 /// Keys that a batched read works on at a time; more come in their turn.

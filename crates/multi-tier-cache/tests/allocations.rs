@@ -52,6 +52,13 @@ fn an_l1_hit_allocates_nothing() {
 }
 
 #[test]
+fn a_read_takes_little_room_until_it_has_to_wait() {
+    let cache = cache();
+    let size = size_of_val(&cache.get("bytes"));
+    assert!(size <= 256, "{size}");
+}
+
+#[test]
 fn a_typed_hit_neither_allocates_nor_decodes() {
     let l1 = Arc::new(QuickCacheBackend::new(1_000).unwrap());
     let manager = CacheManager::new_with_backends(l1, Arc::new(DashMapCache::new()), None).unwrap();

@@ -127,19 +127,13 @@ impl RedisCache {
         own_key(&self.config.prefix, key)
     }
 
-    async fn read(&self, key: &str) -> CacheResult<Option<Bytes>> {
+    async fn read(&self, key: &str, with_ttl: bool) -> CacheResult<Option<ValueAndTtl>> {
         let Some(key) = self.key(key) else { return Ok(None) };
-        self.server.query(cmd("GET").arg(key)).await
+        self.server.read(&key, with_ttl).await
     }
 
-    async fn read_with_ttl(&self, key: &str) -> CacheResult<Option<(Bytes, Option<Duration>)>> {
-        let Some(key) = self.key(key) else { return Ok(None) };
-        // The TTL first: should another client write in between, the newer value comes with the older TTL, and never
-        // an older value with a newer TTL, which would let a copy of it outlive its successor.
-        let mut both = pipe();
-        both.cmd("PTTL").arg(&*key).cmd("GET").arg(&*key);
-        let (ttl, value): (i64, Option<Bytes>) = self.server.pipeline(&both).await?;
-        Ok(value.map(|value| (value, remaining(ttl))))
+    async fn value(&self, key: &str) -> CacheResult<Option<Bytes>> {
+        Ok(self.read(key, false).await?.map(|(value, _)| value))
     }
 
     async fn read_many(&self, keys: &[&str]) -> CacheResult<Vec<Option<Bytes>>> {
@@ -157,7 +151,7 @@ impl RedisCache {
     async fn read_many_with_ttl(&self, keys: &[&str]) -> CacheResult<Vec<Option<ValueAndTtl>>> {
         let mut values = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(defaults::READ_CHUNK) {
-            // The TTLs first, as for one key.
+            // The TTLs first, as a read of one key has it.
             let (mut both, mut mget) = (pipe(), cmd("MGET"));
             for key in chunk {
                 let key = self.own_key(key)?;
@@ -226,7 +220,7 @@ fn set(key: &str, value: &[u8], ttl: u64) -> Cmd {
 
 impl CacheBackend for RedisCache {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<Bytes>> {
-        Box::pin(async move { self.read(key).await.ok().flatten() })
+        Box::pin(async move { self.value(key).await.ok().flatten() })
     }
 
     fn set_with_ttl<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>> {
@@ -254,7 +248,7 @@ impl CacheBackend for RedisCache {
     }
 
     fn try_get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<Bytes>>> {
-        Box::pin(async move { self.read(key).await.map_err(|error| error.at(NAME, "get")) })
+        Box::pin(async move { self.value(key).await.map_err(|error| error.at(NAME, "get")) })
     }
 
     fn get_many<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, CacheResult<Vec<Option<Bytes>>>> {
@@ -292,11 +286,11 @@ impl CacheBackend for RedisCache {
 
 impl L2CacheBackend for RedisCache {
     fn get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<(Bytes, Option<Duration>)>> {
-        Box::pin(async move { self.read_with_ttl(key).await.ok().flatten() })
+        Box::pin(async move { self.read(key, true).await.ok().flatten() })
     }
 
     fn try_get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<Option<(Bytes, Option<Duration>)>>> {
-        Box::pin(async move { self.read_with_ttl(key).await.map_err(|error| error.at(NAME, "get")) })
+        Box::pin(async move { self.read(key, true).await.map_err(|error| error.at(NAME, "get")) })
     }
 
     /// One round trip for every [`defaults::READ_CHUNK`] keys.

@@ -62,7 +62,7 @@ impl Engine {
             Doubt::None => true,
             Doubt::Revoked => false,
             Doubt::Unasked(shared) => {
-                let current = shared.tag_tokens(&tags.names).await?;
+                let current = Box::pin(shared.tag_tokens(&tags.names)).await?;
                 holds(&tags, current.epoch, &current.tokens)
             }
         };

@@ -135,6 +135,11 @@ impl Engine {
         if let Some(answer) = self.answer_at_once(key, &mut wanted) {
             return answer;
         }
+        // In a box: a task whose reads end before this should be small.
+        Box::pin(self.read_in_flight(key, wanted)).await
+    }
+
+    async fn read_in_flight(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
         loop {
             let mut lead = match self.local.join(key, wanted.kind()) {
                 Join::Lead(lead) => lead,
@@ -183,12 +188,18 @@ impl Engine {
 
     /// What the leader of a flight finds or loads, and where copies of it belong.
     async fn lead(&self, key: &Arc<str>, wanted: &mut Wanted<'_>) -> Led {
-        let upper = self.upper();
-        let outage = match self.find(key, 0..upper, wanted).await {
+        let outage = match self.find(key, 0..self.upper(), wanted).await {
             Found::Hit(hit, promote) => return self.found(key, hit, promote, None),
             Found::Miss => None,
             Found::Unknown(error) => Some(error),
         };
+        // In a box: most reads end above, and those that wait there should be small.
+        Box::pin(self.lead_on(key, outage, wanted)).await
+    }
+
+    /// The same once the tiers down to the coordinator's gave nothing.
+    async fn lead_on(&self, key: &Arc<str>, outage: Option<CacheError>, wanted: &mut Wanted<'_>) -> Led {
+        let upper = self.upper();
         let mut queue = Shared::queue(wanted.kind() == Kind::Load);
         let ground = self.ground(key, outage.as_ref(), wanted, &mut queue).await;
         let mut standing = match self.stand(key, ground, outage) {

@@ -80,13 +80,13 @@ impl Engine {
                 self.local.observed(lead.watch(), origin);
             }
             self.count_promotions(origin, if filled { made } else { 0 });
-            lead.land(answer.clone());
+            lead.land(&answer);
             return answer;
         }
         let (engine, landing) = (Arc::clone(self), answer.clone());
         let task = async move {
             engine.fill(lead.watch(), Led { origin, copies, left, lease, answer: Ok(None) }).await;
-            lead.land(landing);
+            lead.land(&landing);
         };
         finish(task).await;
         answer

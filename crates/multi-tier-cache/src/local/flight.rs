@@ -7,7 +7,7 @@
 
 use std::task::Waker;
 
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 
 #[derive(Debug)]
 pub(crate) struct Flight<T>(Mutex<State<T>>);
@@ -92,13 +92,17 @@ impl<T: Clone> Flight<T> {
         (followed, state.take_wakers())
     }
 
-    pub(crate) fn land(&self, answer: T) {
-        self.end(Phase::Landed(answer));
+    /// Ends a flight, which nobody can join any more, with an answer for its followers.
+    pub(crate) fn land(&self, answer: &T) {
+        let state = self.0.lock();
+        // Most have none.
+        let phase = if state.has_followers() { Phase::Landed(answer.clone()) } else { Phase::Dissolved };
+        Self::end(state, phase);
     }
 
     /// Ends a flight that nobody may lead any more.
     pub(crate) fn dissolve(&self) {
-        self.end(Phase::Dissolved);
+        Self::end(self.0.lock(), Phase::Dissolved);
     }
 
     /// Ends a flight that nobody leads; false if somebody does or it has ended.
@@ -111,8 +115,7 @@ impl<T: Clone> Flight<T> {
         vacant
     }
 
-    fn end(&self, phase: Phase<T>) {
-        let mut state = self.0.lock();
+    fn end(mut state: MutexGuard<'_, State<T>>, phase: Phase<T>) {
         state.phase = phase;
         let wakers = state.take_wakers();
         drop(state);
@@ -149,7 +152,7 @@ mod tests {
         assert!(flight.vacate().0);
         assert!(flight.take_over(second));
         assert!(!flight.take_over(first));
-        flight.land(7);
+        flight.land(&7);
         assert_eq!(flight.poll(first, Waker::noop()), Phase::Landed(7));
     }
 

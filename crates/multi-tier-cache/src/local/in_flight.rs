@@ -38,6 +38,8 @@ pub(super) struct Shard<T>(pub(super) HashTable<Slot<T>>);
 
 pub(super) struct Slot<T> {
     pub(super) key: Arc<str>,
+    /// Of the key: a table that grows asks for all of them.
+    hash: u64,
     stamp: Stamp,
     watchers: usize,
     flights: [Option<Arc<Flight<T>>>; Kind::COUNT],
@@ -221,13 +223,12 @@ impl<T: Clone> InFlight<T> {
     }
 
     fn slot<'a>(&self, shard: &'a mut Shard<T>, key: &str, hash: u64) -> &'a mut Slot<T> {
-        let rehash = |slot: &Slot<T>| self.hash(&slot.key);
-        let vacant = match shard.0.entry(hash, |slot| &*slot.key == key, rehash) {
+        let vacant = match shard.0.entry(hash, |slot| &*slot.key == key, |slot| slot.hash) {
             hashbrown::hash_table::Entry::Occupied(slot) => return slot.into_mut(),
             hashbrown::hash_table::Entry::Vacant(vacant) => vacant,
         };
         self.keys.fetch_add(1, Ordering::Relaxed);
-        vacant.insert(Slot::new(key)).into_mut()
+        vacant.insert(Slot::new(key, hash)).into_mut()
     }
 
     pub(super) fn watch_slot(self: &Arc<Self>, slot: &mut Slot<T>, hash: u64) -> Watch<T> {
@@ -262,9 +263,10 @@ impl<T: Clone> InFlight<T> {
 }
 
 impl<T: Clone> Slot<T> {
-    fn new(key: &str) -> Self {
+    fn new(key: &str, hash: u64) -> Self {
         Self {
             key: key.into(),
+            hash,
             stamp: Stamp::default(),
             watchers: 0,
             flights: [const { None }; Kind::COUNT],

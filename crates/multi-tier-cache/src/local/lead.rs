@@ -27,7 +27,7 @@ impl<T: Clone> Lead<T> {
     }
 
     /// Gives every follower `answer`.
-    pub(crate) fn land(mut self, answer: T) {
+    pub(crate) fn land(mut self, answer: &T) {
         self.landed = true;
         let (kind, flight) = (self.kind, Arc::clone(&self.flight));
         self.watch.release(|slot| {

@@ -95,7 +95,7 @@ impl World {
             };
             // A flight may have landed between the look and the join: the leader looks again.
             if let Some(version) = self.stored() {
-                lead.land(version);
+                lead.land(&version);
                 return Some(version);
             }
             let version = self.source.load(Ordering::SeqCst);
@@ -106,7 +106,7 @@ impl World {
             }
             let loaded = entry(version).tagged(&self.tags);
             self.local.fill(lead.watch(), Origin::Source, vec![(0, loaded.clone()), (1, loaded)], &Left::default());
-            lead.land(version);
+            lead.land(&version);
             return Some(version);
         }
     }

@@ -74,8 +74,9 @@ impl Remote {
             self.settle_in_background();
         }
         if let Some(failures) = self.owed.concerns(key).filter(|_| Protection::PendingIsNotRead.is_on()) {
-            // The tier may hold what it was told to forget: forget it now, or do not ask.
-            self.perform("remove", self.erase(&[key])).await?;
+            // The tier may hold what it was told to forget: forget it now, or do not ask. In a box, as everything that a
+            // read seldom comes to: callers that wait for an answer are many, and should be small.
+            Box::pin(self.perform("remove", self.erase(&[key]))).await?;
             self.owed.settle(key, failures);
             return Ok(None);
         }
@@ -367,7 +368,7 @@ impl Remote {
         let outcome = match &self.breaker {
             None => caught(work).await,
             Some(breaker) => {
-                let outcome = self.timed(defaults::TIER_BUDGET, work).await;
+                let outcome = Box::pin(self.timed(defaults::TIER_BUDGET, work)).await;
                 match &outcome {
                     Err(error) if error.is_retryable() => breaker.failed(),
                     _ => breaker.succeeded(),

@@ -99,7 +99,10 @@ impl Supervisor {
     /// # Errors
     /// As [`query`](Self::query); `ConfigError` outside a Tokio runtime.
     pub(crate) async fn acquire(&self) -> CacheResult<Lent> {
-        let link = self.link()?;
+        self.lend(self.link()?).await
+    }
+
+    pub(super) async fn lend(&self, link: Arc<Link>) -> CacheResult<Lent> {
         let (server, began) = (&self.0.server, Instant::now());
         let (live, waited) = match link.current() {
             Some(settled) => (settled?, false),
@@ -108,7 +111,7 @@ impl Supervisor {
                 Err(_) => return Err(server.unreachable("the first connection is not established yet")),
             },
         };
-        let mut lent = Lent { link, live };
+        let mut lent = Lent::new(link, live);
         if waited {
             // One budget covers both the wait and the reply; a reply gets at least a little of it.
             let remaining = server.budget.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
@@ -151,7 +154,7 @@ impl Supervisor {
     }
 
     /// The link of the current runtime, made at its first use.
-    fn link(&self) -> CacheResult<Arc<Link>> {
+    pub(super) fn link(&self) -> CacheResult<Arc<Link>> {
         if *self.0.server.closed.borrow() {
             return Err(self.0.server.closed());
         }
@@ -220,6 +223,15 @@ pub(crate) struct Lent {
 }
 
 impl Lent {
+    pub(super) fn new(link: Arc<Link>, live: Live) -> Self {
+        Self { link, live }
+    }
+
+    /// Another handle on the connection.
+    pub(super) fn another(&self) -> MultiplexedConnection {
+        self.live.connection.clone()
+    }
+
     pub(crate) fn connection(&mut self) -> &mut MultiplexedConnection {
         &mut self.live.connection
     }
@@ -228,7 +240,7 @@ impl Lent {
     ///
     /// # Errors
     /// `outcome`'s, explained.
-    pub(crate) fn conclude<T>(self, outcome: RedisResult<T>) -> CacheResult<T> {
+    pub(crate) fn conclude<T>(&self, outcome: RedisResult<T>) -> CacheResult<T> {
         let error = match outcome {
             Ok(value) => {
                 self.link.mark_used();
@@ -345,6 +357,10 @@ impl Server {
     pub(super) fn unreachable(&self, reason: &str) -> CacheError {
         let message = format!("cannot reach Redis at {}: {reason}", self.address);
         CacheError::BackendError(Failure::new(message).in_tier("Redis").retryable())
+    }
+
+    pub(super) fn runtime_ended(&self) -> CacheError {
+        self.unreachable("the Tokio runtime of the connection has ended")
     }
 
     /// The error of an operation that waited up to `response`.

@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 use tokio::time;
 
 use super::connection::{Leave, Server, ping};
+use super::merge::Merge;
 use crate::defaults;
 use crate::error::{CacheError, CacheResult};
 
@@ -30,6 +31,7 @@ pub(super) struct Link {
     /// An operation succeeded since the last look: no probe needed.
     used: AtomicBool,
     task: OnceLock<AbortHandle>,
+    merge: Merge,
 }
 
 #[derive(Clone)]
@@ -63,11 +65,19 @@ pub(super) enum Trouble {
 impl Link {
     pub(super) fn new(server: Arc<Server>) -> Self {
         let (alarm, used, task) = (Notify::new(), AtomicBool::new(false), OnceLock::new());
-        Self { server, state: watch::Sender::new(State::Connecting), alarm, used, task }
+        Self { server, state: watch::Sender::new(State::Connecting), alarm, used, task, merge: Merge::default() }
     }
 
     pub(super) fn server(&self) -> &Server {
         &self.server
+    }
+
+    pub(super) fn merge(&self) -> &Merge {
+        &self.merge
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Live(_))
     }
 
     /// The connection, or why there is none; `None` while the first attempt is under way.
@@ -204,7 +214,7 @@ impl Link {
 
     /// The task is gone: nothing on this link will ever be answered.
     pub(super) fn runtime_ended(&self) {
-        let error = self.server.unreachable("the Tokio runtime of the connection has ended");
+        let error = self.server.runtime_ended();
         self.state.send_replace(State::Down { error, suspect: None });
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod connection;
 mod error;
 mod link;
+mod merge;
 pub(crate) mod scan;
 pub(crate) mod stored;
 mod subscription;
