@@ -50,13 +50,16 @@ async fn an_instance_that_hears_of_its_own_change_keeps_what_it_has_stored_since
     for round in 0..20 {
         let position = here.insert(&7, format!("Ada {round}")).await.unwrap();
         assert!(followed(one.cache_manager(), position).await && followed(other.cache_manager(), position).await);
-        assert_eq!(levels_with(&here, &7).await.unwrap(), [1, 2]);
+        assert_eq!(levels_with(&here, &7).await.unwrap(), [1, 2], "{round}");
         assert_eq!(levels_with(&there, &7).await.unwrap(), [2]);
         let removed = here.remove(&7).await.unwrap();
         here.get_or_load(&7, || async { Ok("Grace".to_owned()) }).await.unwrap();
         assert!(followed(one.cache_manager(), removed).await);
         assert_eq!(levels_with(&here, &7).await.unwrap(), [1, 2]);
-        there.insert(&7, "Alan".to_owned()).await.unwrap();
+        // What another has changed is dropped, whoever wrote last.
+        let changed = there.insert(&7, "Alan".to_owned()).await.unwrap();
+        assert!(followed(one.cache_manager(), changed).await);
+        assert_eq!(levels_with(&here, &7).await.unwrap(), [2]);
     }
 }
 
