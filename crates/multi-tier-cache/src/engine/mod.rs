@@ -2,7 +2,7 @@
 //!
 //! # The flow of a read
 //!
-//! 1. The leading in-process tiers are asked synchronously ([`read`]). A hit ends here.
+//! 1. The leading in-process tiers are asked synchronously ([`hit`]). A hit ends here.
 //! 2. The caller leads or follows the key's flight ([`crate::local`]). A follower gets the leader's answer, or leads
 //!    in its place if it went away.
 //! 3. The leader asks every tier in order, then, if it may, its loader ([`load`]).
@@ -23,6 +23,7 @@ mod below;
 mod finish;
 mod follow;
 mod form;
+mod hit;
 mod invalidate;
 mod load;
 mod read;
