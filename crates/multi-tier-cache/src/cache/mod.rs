@@ -183,7 +183,10 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = CacheResult<V>> + Send + 'static,
     {
-        self.get_or_try_load(key, load).await.map_err(LoadError::into_cache_error)
+        match self.fresh(key) {
+            Some(value) => value.ok_or(CacheError::NotFound),
+            None => Box::pin(self.get_or_try_load(key, load)).await.map_err(LoadError::into_cache_error),
+        }
     }
 
     /// The same with the loader's own type of error, which reaches every caller that waits, unchanged.

@@ -211,7 +211,7 @@ impl CacheManager {
         if let Some(bytes) = self.engine.fresh_hit(key, |entry| entry.into_bytes().ok()) {
             return Ok(bytes);
         }
-        self.get_or_compute_with_options(key, &CallOptions::new(strategy), compute).await
+        Box::pin(self.get_or_compute_with_options(key, &CallOptions::new(strategy), compute)).await
     }
 
     /// The value of `key`, computed by `compute` if no tier has it; otherwise as
@@ -236,7 +236,7 @@ impl CacheManager {
         if let Some(value) = self.engine.fresh_hit(key, decode) {
             return Ok(value);
         }
-        self.get_or_compute_typed_with_options(key, &CallOptions::new(strategy), compute).await
+        Box::pin(self.get_or_compute_typed_with_options(key, &CallOptions::new(strategy), compute)).await
     }
 
     /// The value of `key`, shared: as [`get_or_compute_typed`](Self::get_or_compute_typed), but an in-process tier
@@ -258,7 +258,7 @@ impl CacheManager {
         if let Some(value) = self.engine.fresh_hit(key, Entry::into_object) {
             return Ok(value);
         }
-        self.get_or_compute_shared_with_options(key, &CallOptions::new(strategy), compute).await
+        Box::pin(self.get_or_compute_shared_with_options(key, &CallOptions::new(strategy), compute)).await
     }
 
     /// Removes `key` from every tier: no read that starts after this returns a value computed or read before it. With
