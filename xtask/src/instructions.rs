@@ -43,8 +43,8 @@ fn build() -> Result<PathBuf> {
     let output = build.stderr(std::process::Stdio::inherit()).output().context("cannot build hot-paths")?;
     ensure!(output.status.success(), "hot-paths does not build");
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let executable = messages.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next());
-    let path = executable.last().context("cargo names no executable of hot-paths")?;
+    let mut executables = messages.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next());
+    let path = executables.next_back().context("cargo names no executable of hot-paths")?;
     Ok(PathBuf::from(path))
 }
 

@@ -59,7 +59,9 @@ pub const READ_WRITES: usize = 2;
 pub const MERGED_READS: usize = 128;
 /// … at first, and twice as many after each that was answered …
 pub const MERGED_READS_FIRST: usize = 8;
-/// … and fewer if the values seen last let expect more bytes than this.
+/// … or, where more wait, one in so many of them …
+pub const MERGED_SHARE: usize = 4;
+/// … and fewer if the values seen lately let expect more bytes than this.
 pub const MERGED_BYTES: usize = 1024 * 1024;
 /// Keys of one MGET, and names of one question about tags.
 pub const READ_CHUNK: usize = 1_000;

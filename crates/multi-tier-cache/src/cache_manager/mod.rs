@@ -432,7 +432,7 @@ impl CacheManager {
     }
 
     async fn read_below(&self, key: &str) -> CacheResult<Option<Entry>> {
-        Ok(self.engine.read(key, Wanted::Stored(self.engine.clock())).await?.map(|hit| hit.entry))
+        Ok(self.engine.read(key, Wanted::Stored(self.engine.clock(), false)).await?.map(|hit| hit.entry))
     }
 }
 

@@ -175,11 +175,11 @@ impl Engine {
         };
         let asks: Vec<bool> = keys.clone().map(|key| self.may_ask(position, key)).collect();
         let asked_for: Vec<&str> = keys.zip(&asks).filter(|(_, asks)| **asks).map(|(key, _)| key).collect();
-        let asked = self.options.clock.now();
+        let (asked, proven) = (self.options.clock.now(), self.local.horizon().fresh_as_of());
         let found = remote.get_many(&asked_for, ask).await;
         let mut entries = self.usable_many(found, asked).await.into_iter();
         let mut answer = |asks| if asks { entries.next().unwrap_or(Ok(None)) } else { Ok(None) };
-        let aged = |answer: CacheResult<Option<Entry>>| Ok(answer?.map(|entry| self.aged(position, entry)));
+        let aged = |answer: CacheResult<Option<Entry>>| Ok(answer?.map(|entry| self.aged(position, entry, proven)));
         asks.into_iter().map(|asks| aged(answer(asks))).collect()
     }
 
@@ -248,7 +248,12 @@ impl Engine {
 
     async fn settle_part(self: &Arc<Self>, part: Part<'_, '_>, led: Led) {
         let Part { reader, lead, .. } = part;
-        let answer = self.settle(lead, led).await;
+        let answer = if reader.wanted.speaks_for_itself(&led, false) {
+            drop(lead);
+            led.answer
+        } else {
+            self.settle(lead, led).await
+        };
         reader.answer = Some(self.counted(answer, &reader.wanted));
     }
 }

@@ -14,7 +14,7 @@ use super::shared::{Lease, Leased, Queue, Refresh, Shared};
 use super::timer::within;
 use super::write::Led;
 use super::{Answer, Engine, Hit, Source, check_key};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::coordinator::Tag;
 use crate::defaults;
 use crate::entry::Entry;
@@ -26,7 +26,8 @@ use crate::stack::{Ask, Store, Tier};
 /// What a reader wants, and so which flight it takes part in.
 pub(crate) enum Wanted<'a> {
     /// What is stored and fresh by this clock. Never waits for a loader.
-    Stored(&'a Clock),
+    /// Whether a typed value was among what it came across.
+    Stored(&'a Clock, bool),
     /// What is stored, if the caller accepts it.
     Judged(&'a mut dyn Judge),
     /// A value: what is stored if the loader accepts it, else what it computes.
@@ -114,8 +115,7 @@ impl Engine {
             let key = Arc::clone(lead.watch().key());
             let led = self.lead(&key, &mut wanted).await;
             let skipped: Vec<usize> = (0..self.tiers.len()).filter(|position| wanted.skips(*position)).collect();
-            if !skipped.is_empty() && wanted.kind() == Kind::Lookup && !matches!(led.answer, Ok(Some(_))) {
-                // A tier that was passed over may have it: whoever follows looks for itself.
+            if wanted.speaks_for_itself(&led, !skipped.is_empty()) {
                 drop(lead);
                 return self.counted(led.answer, &wanted);
             }
@@ -305,12 +305,12 @@ impl Engine {
         let mut ask = ask;
         loop {
             // The remaining time is counted from before the question: a copy must not outlive its source by the way back.
-            let asked = self.options.clock.now();
+            let (asked, proven) = (self.options.clock.now(), self.local.horizon().fresh_as_of());
             let Some((bytes, ttl)) = remote.get(key, ask).await? else { return Ok(None) };
             let entry = self.usable(bytes, ttl, asked).await?;
             // Only what remains of its time tells whether a typed value is fresh.
             if ask == Ask::ValueAndTtl || entry.as_ref().is_none_or(|entry| entry.facts().is_none()) {
-                return Ok(entry.map(|entry| self.aged(position, entry)));
+                return Ok(entry.map(|entry| self.aged(position, entry, proven)));
             }
             ask = Ask::ValueAndTtl;
         }
@@ -336,9 +336,10 @@ impl Engine {
         !doubtful && (!own || self.local.horizon().serves_unproven())
     }
 
-    /// An entry of an awaited tier. A tier of this process alone is as old as what this process has followed.
-    pub(super) fn aged(&self, position: usize, entry: Entry) -> Entry {
-        if self.is_shared(position) { entry } else { self.local.horizon().as_old_as_proven(entry) }
+    /// An entry of an awaited tier. In a tier of this process alone no more is known of it than that it reflects what
+    /// this process had followed, as `proven` before the question.
+    pub(super) fn aged(&self, position: usize, entry: Entry, proven: Moment) -> Entry {
+        if self.is_shared(position) || proven == Moment::NEVER { entry } else { entry.born_at(proven) }
     }
 
     /// Loads, and says where the value belongs.
@@ -412,7 +413,7 @@ impl Engine {
 impl Wanted<'_> {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Stored(_) | Self::Judged(_) => Kind::Lookup,
+            Self::Stored(..) | Self::Judged(_) => Kind::Lookup,
             Self::Loaded(..) => Kind::Load,
         }
     }
@@ -422,16 +423,26 @@ impl Wanted<'_> {
             return None;
         }
         match self {
-            Self::Stored(clock) => (!entry.is_absent() && !entry.is_stale(clock.tick())).then_some(entry),
+            Self::Stored(clock, refused) => {
+                *refused |= entry.facts().is_some() && from != Source::Loader;
+                (!entry.is_absent() && !entry.is_stale(clock.tick())).then_some(entry)
+            }
             Self::Judged(judge) => judge.accept(entry, from),
             Self::Loaded(loader, _) => loader.accept(entry, from),
         }
     }
 
+    /// Whether a leader's answer is for itself only, and whoever follows looks too: it found nothing, but has passed over
+    /// a tier, or a value that only a typed cache can judge.
+    pub(super) fn speaks_for_itself(&self, led: &Led, skips: bool) -> bool {
+        let refused = matches!(self, Self::Stored(_, true));
+        (skips || refused) && self.kind() == Kind::Lookup && !matches!(led.answer, Ok(Some(_)))
+    }
+
     /// Whether the caller leaves out the tier at this place.
     fn skips(&self, position: usize) -> bool {
         match self {
-            Self::Stored(_) => false,
+            Self::Stored(..) => false,
             Self::Judged(judge) => judge.skips(position),
             Self::Loaded(loader, _) => loader.skips(position),
         }
@@ -439,7 +450,7 @@ impl Wanted<'_> {
 
     pub(super) fn leads(&mut self) {
         match self {
-            Self::Stored(_) => {}
+            Self::Stored(..) => {}
             Self::Judged(judge) => judge.leads(),
             Self::Loaded(loader, _) => loader.leads(),
         }
@@ -451,7 +462,7 @@ impl Wanted<'_> {
 
     pub(super) fn asks_for_age(&self) -> bool {
         match self {
-            Self::Stored(_) => false,
+            Self::Stored(..) => false,
             Self::Judged(judge) => judge.asks_for_age(),
             Self::Loaded(loader, _) => loader.asks_for_age(),
         }

@@ -160,7 +160,7 @@ impl Engine {
         if below && (took_too_long(write.since, now) || !self.below.note(watch.key(), now)) {
             return Err(unstored());
         }
-        let stored = remote.fill(watch.key(), bytes, ttl).await;
+        let stored = remote.fill(watch.key(), bytes, ttl, self.shared.is_some()).await;
         let late = below && took_too_long(write.since, self.options.clock.now());
         if (late || self.shared.is_some() && !watch.admits(write.origin)) && Protection::TakeBack.is_on() {
             self.below.taken_back.one();
@@ -286,7 +286,8 @@ impl Engine {
             // A later change came first: this one has taken effect before it.
             Ok(false) => Ok(Placement { accepted: false, outcome }),
             Err(error) => {
-                shared.remote.owe(&key);
+                // What the coordinator or a tier below did not take, the others may hold in an older form.
+                self.remotes().for_each(|(_, remote)| remote.owe(&key));
                 if announced { Err(error) } else { Ok(Placement { accepted: true, outcome }) }
             }
         }

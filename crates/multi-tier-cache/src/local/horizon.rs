@@ -108,12 +108,6 @@ impl Horizon {
             || !Protection::StalenessBound.is_on()
     }
 
-    /// An entry of which no more is known than that it reflects what this instance has applied.
-    pub(crate) fn as_old_as_proven(&self, entry: Entry) -> Entry {
-        let fresh_as_of = self.fresh_as_of();
-        if fresh_as_of == Moment::NEVER { entry } else { entry.born_at(fresh_as_of) }
-    }
-
     pub(crate) fn fresh_as_of(&self) -> Moment {
         Moment::from_nanos(self.fresh_as_of.load(Ordering::Acquire))
     }

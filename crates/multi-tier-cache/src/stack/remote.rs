@@ -139,11 +139,17 @@ impl Remote {
     }
 
     /// Stores a value where no older one is to be replaced: what was read or loaded.
-    pub(crate) async fn fill(&self, key: &str, value: Bytes, ttl: Duration) -> CacheResult<()> {
+    ///
+    /// Without an answer it may still arrive, later than a removal: if there is somebody to tell of one, the tier `owes` the
+    /// removal of what it may have taken.
+    pub(crate) async fn fill(self: &Arc<Self>, key: &str, value: Bytes, ttl: Duration, owes: bool) -> CacheResult<()> {
         let failures = self.failures();
-        let stored = self.perform("set", async { self.backend.set_with_ttl(key, value, ttl).await }).await;
-        if stored.is_ok() {
-            self.owed.settle(key, failures);
+        self.admit("set")?;
+        let stored = self.attempt("set", async { self.backend.set_with_ttl(key, value, ttl).await }).await;
+        match &stored {
+            Ok(()) => self.owed.settle(key, failures),
+            Err(error) if owes && error.is_retryable() => self.owe(key),
+            Err(_) => {}
         }
         stored
     }

@@ -115,7 +115,7 @@ impl Supervisor {
         if waited {
             // One budget covers both the wait and the reply; a reply gets at least a little of it.
             let remaining = server.budget.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
-            lent.live.connection.set_response_timeout(remaining);
+            lent.connection.set_response_timeout(remaining);
         }
         Ok(lent)
     }
@@ -155,7 +155,7 @@ impl Supervisor {
 
     /// The link of the current runtime, made at its first use.
     pub(super) fn link(&self) -> CacheResult<Arc<Link>> {
-        if *self.0.server.closed.borrow() {
+        if self.0.server.is_closed() {
             return Err(self.0.server.closed());
         }
         let runtime = Handle::try_current().map_err(|_| {
@@ -219,21 +219,23 @@ impl Drop for Leave {
 /// A connection lent for one operation.
 pub(crate) struct Lent {
     link: Arc<Link>,
-    live: Live,
+    live: Arc<Live>,
+    connection: MultiplexedConnection,
 }
 
 impl Lent {
-    pub(super) fn new(link: Arc<Link>, live: Live) -> Self {
-        Self { link, live }
+    pub(super) fn new(link: Arc<Link>, live: Arc<Live>) -> Self {
+        let connection = live.connection.clone();
+        Self { link, live, connection }
     }
 
     /// Another handle on the connection.
     pub(super) fn another(&self) -> MultiplexedConnection {
-        self.live.connection.clone()
+        self.connection.clone()
     }
 
     pub(crate) fn connection(&mut self) -> &mut MultiplexedConnection {
-        &mut self.live.connection
+        &mut self.connection
     }
 
     /// Reports how the operation went, so that a lost or silent connection is replaced.
@@ -259,6 +261,19 @@ impl Lent {
 }
 
 impl Lent {
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    pub(super) fn budget(&self) -> Duration {
+        self.link.server().budget
+    }
+
+    /// Reports that the connection fell silent.
+    pub(super) fn suspect(&self, error: &CacheError) {
+        self.link.report(self.live.generation, Trouble::Suspect, error);
+    }
+
     /// A server that has become a replica is left for whoever has its address now; not again and again if that is the
     /// same server.
     fn demoted(&self, error: &RedisError) -> Option<Trouble> {
@@ -298,6 +313,10 @@ impl Server {
     pub(super) async fn closing(&self) {
         // Fails only without a sender, and `self` holds it.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
     }
 
     pub(super) fn closed(&self) -> CacheError {

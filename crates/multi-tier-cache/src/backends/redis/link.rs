@@ -31,13 +31,12 @@ pub(super) struct Link {
     /// An operation succeeded since the last look: no probe needed.
     used: AtomicBool,
     task: OnceLock<AbortHandle>,
-    merge: Merge,
 }
 
 #[derive(Clone)]
 enum State {
     Connecting,
-    Live(Live),
+    Live(Arc<Live>),
     /// Operations fail with `error`. `suspect` is the connection that fell silent, until the task has probed it.
     Down {
         error: CacheError,
@@ -46,11 +45,12 @@ enum State {
 }
 
 /// A connection in use. Its generation tells late reports about an earlier one apart.
-#[derive(Clone)]
 pub(super) struct Live {
     pub(super) connection: MultiplexedConnection,
     pub(super) generation: u64,
     pub(super) since: Instant,
+    /// The reads that share its round trips.
+    pub(super) merge: Merge,
 }
 
 /// What an operation learned about its connection.
@@ -65,32 +65,29 @@ pub(super) enum Trouble {
 impl Link {
     pub(super) fn new(server: Arc<Server>) -> Self {
         let (alarm, used, task) = (Notify::new(), AtomicBool::new(false), OnceLock::new());
-        Self { server, state: watch::Sender::new(State::Connecting), alarm, used, task, merge: Merge::default() }
+        Self { server, state: watch::Sender::new(State::Connecting), alarm, used, task }
     }
 
     pub(super) fn server(&self) -> &Server {
         &self.server
     }
 
-    pub(super) fn merge(&self) -> &Merge {
-        &self.merge
-    }
-
-    pub(super) fn is_live(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Live(_))
+    /// Whether this connection is the one in use.
+    pub(super) fn uses(&self, connection: &Arc<Live>) -> bool {
+        matches!(&*self.state.borrow(), State::Live(live) if Arc::ptr_eq(live, connection))
     }
 
     /// The connection, or why there is none; `None` while the first attempt is under way.
-    pub(super) fn current(&self) -> Option<CacheResult<Live>> {
+    pub(super) fn current(&self) -> Option<CacheResult<Arc<Live>>> {
         match &*self.state.borrow() {
             State::Connecting => None,
-            State::Live(live) => Some(Ok(live.clone())),
+            State::Live(live) => Some(Ok(Arc::clone(live))),
             State::Down { error, .. } => Some(Err(error.clone())),
         }
     }
 
     /// [`current`](Self::current) once the first attempt has ended.
-    pub(super) async fn settled(&self) -> CacheResult<Live> {
+    pub(super) async fn settled(&self) -> CacheResult<Arc<Live>> {
         let mut states = self.state.subscribe();
         // Fails only without a sender, and `self` holds it.
         let _ = states.wait_for(|state| !matches!(state, State::Connecting)).await;
@@ -136,8 +133,9 @@ impl Link {
                 None => self.connect().await,
             };
             generation += 1;
-            let live = Live { connection: connection.clone(), generation, since: Instant::now() };
-            self.state.send_replace(State::Live(live));
+            let (since, merge) = (Instant::now(), Merge::default());
+            let live = Live { connection: connection.clone(), generation, since, merge };
+            self.state.send_replace(State::Live(Arc::new(live)));
             verified = self.watch(connection, generation).await;
         }
     }
@@ -214,7 +212,7 @@ impl Link {
 
     /// The task is gone: nothing on this link will ever be answered.
     pub(super) fn runtime_ended(&self) {
-        let error = self.server.runtime_ended();
+        let error = if self.server.is_closed() { self.server.closed() } else { self.server.runtime_ended() };
         self.state.send_replace(State::Down { error, suspect: None });
     }
 }

@@ -15,20 +15,20 @@
 //! a reply says of its key what it says to a caller alone, errors included.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::Poll;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use super::connection::{Lent, Supervisor};
-use super::link::Link;
+use super::link::{Link, Live};
 use super::stored::remaining;
 use crate::defaults;
 use crate::error::{CacheError, CacheResult};
@@ -36,7 +36,7 @@ use crate::traits::ValueAndTtl;
 
 type Answer = CacheResult<Option<ValueAndTtl>>;
 
-/// The reads on one connection.
+/// The reads on one connection, each time it is made.
 pub(super) struct Merge(Mutex<State>);
 
 struct State {
@@ -45,8 +45,10 @@ struct State {
     alone: bool,
     /// Tasks that send what waits.
     senders: usize,
-    /// How many reads the next write may carry.
+    /// How many reads the next write may carry while few wait.
     room: usize,
+    /// The bytes that the reply to a read is expected to have.
+    expected: usize,
 }
 
 struct Waiting {
@@ -64,10 +66,9 @@ struct Read {
 
 /// How a read is sent.
 enum Place {
-    Alone(Alone, Read),
+    /// At once, and as the one that is alone if there is no other.
+    Now(Option<Alone>, Read),
     Waiting(oneshot::Receiver<Answer>),
-    /// As many wait as may.
-    Crowded(Read),
 }
 
 impl Supervisor {
@@ -77,13 +78,15 @@ impl Supervisor {
     /// As [`query`](Self::query).
     pub(crate) async fn read(&self, key: &str, with_ttl: bool) -> Answer {
         let (link, read) = (self.link()?, Read::new(key, with_ttl));
-        // Without a connection a read is refused or waits for one as every operation.
-        let place = if link.is_live() { enter(&link, read) } else { Place::Crowded(read) };
+        let place = match link.current() {
+            Some(Ok(live)) => enter(&link, &live, read),
+            // Without a connection a read is refused or waits for one as every operation.
+            _ => Place::Now(None, read),
+        };
         match place {
-            Place::Waiting(answer) => answer.await.unwrap_or_else(|_| Err(link.server().runtime_ended())),
+            Place::Waiting(answer) => answer.await.unwrap_or_else(|_| Err(untold(&link))),
             // In a box, so that those who wait are small: they are many.
-            Place::Alone(_alone, read) => Box::pin(self.read_now(link, read)).await,
-            Place::Crowded(read) => Box::pin(self.read_now(link, read)).await,
+            Place::Now(_alone, read) => Box::pin(self.read_now(link, read)).await,
         }
     }
 
@@ -92,6 +95,11 @@ impl Supervisor {
         let outcome = read.send(&mut lent).await;
         lent.conclude(outcome)
     }
+}
+
+/// Why nobody answered a read that waited.
+fn untold(link: &Link) -> CacheError {
+    link.current().and_then(Result::err).unwrap_or_else(|| link.server().runtime_ended())
 }
 
 impl Read {
@@ -131,35 +139,42 @@ fn found(ttl: Option<Value>, value: Value) -> RedisResult<Option<ValueAndTtl>> {
 
 impl Default for Merge {
     fn default() -> Self {
-        let waiting = VecDeque::new();
-        Self(Mutex::new(State { waiting, alone: false, senders: 0, room: defaults::MERGED_READS_FIRST }))
+        let (waiting, room) = (VecDeque::new(), defaults::MERGED_READS_FIRST);
+        Self(Mutex::new(State { waiting, alone: false, senders: 0, room, expected: 0 }))
     }
 }
 
 impl State {
-    /// How many reads the next write may carry: twice as many as went well, as long as the replies stay small.
+    /// How many reads the next write carries: a good part of what waits, so that no backlog takes many round trips, as
+    /// long as the replies stay small.
+    fn share(&self) -> usize {
+        let fit = defaults::MERGED_BYTES / self.expected.max(1);
+        self.room.max(self.waiting.len() / defaults::MERGED_SHARE).min(fit.max(1)).min(self.waiting.len())
+    }
+
+    /// Twice as many next time where all went well, and one after silence. Large values are expected for a while.
     fn learn(&mut self, size: Option<Size>) {
-        self.room = match size {
-            None => 1,
+        match size {
+            None => self.room = 1,
+            Some(Size { replies: 0, .. }) => {}
             Some(Size { replies, bytes }) => {
-                let fit = defaults::MERGED_BYTES / (bytes / replies.max(1)).max(1);
-                (self.room * 2).min(fit).clamp(1, defaults::MERGED_READS)
+                self.expected = (self.expected / 2).max(bytes / replies);
+                self.room = (self.room * 2).min(defaults::MERGED_READS);
             }
-        };
+        }
     }
 }
 
 /// The place of a read that begins now.
-fn enter(link: &Arc<Link>, read: Read) -> Place {
-    let merge = link.merge();
-    let mut state = merge.0.lock();
+fn enter(link: &Arc<Link>, live: &Arc<Live>, read: Read) -> Place {
+    let mut state = live.merge.0.lock();
     if !state.alone && state.senders == 0 {
         state.alone = true;
         drop(state);
-        return Place::Alone(Alone(Arc::clone(link)), read);
+        return Place::Now(Some(Alone(Arc::clone(live))), read);
     }
     if state.waiting.len() >= defaults::READS_WAITING {
-        return Place::Crowded(read);
+        return Place::Now(None, read);
     }
     let (answer, answered) = oneshot::channel();
     state.waiting.push_back(Waiting { read, began: Instant::now(), answer });
@@ -170,47 +185,78 @@ fn enter(link: &Arc<Link>, read: Read) -> Place {
     // A runtime that ends drops the task at once, which takes the lock.
     drop(state);
     if sends {
-        tokio::spawn(Sender { link: Arc::clone(link), ended: false }.send());
+        tokio::spawn(Sender { link: Arc::clone(link), live: Arc::clone(live), ended: false }.send());
     }
     Place::Waiting(answered)
 }
 
 /// A read that has a round trip of its own.
-struct Alone(Arc<Link>);
+struct Alone(Arc<Live>);
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        self.0.merge().0.lock().alone = false;
+        self.0.merge.0.lock().alone = false;
     }
 }
 
 /// A task that sends what waits.
 struct Sender {
     link: Arc<Link>,
+    live: Arc<Live>,
     ended: bool,
 }
 
 impl Sender {
     async fn send(mut self) {
         while let Some(waiting) = self.take() {
-            let size = Batch::of(waiting).ask(&self.link).await;
-            self.link.merge().0.lock().learn(size);
+            let size = Batch::of(waiting).ask(Lent::new(Arc::clone(&self.link), Arc::clone(&self.live))).await;
+            self.live.merge.0.lock().learn(size);
             // Those who were answered read again before it looks whether anybody does.
-            yield_now().await;
+            step_back().await;
         }
     }
 
-    /// The reads of the next write; `None`, and the end of this task, if nothing waits.
+    /// The reads of the next write; `None`, and the end of this task, if nothing waits. Those that cannot be sent any
+    /// more are told: those whose budget has ended, and all of them once another connection is in use, or none.
     fn take(&mut self) -> Option<Vec<Waiting>> {
-        let mut state = self.link.merge().0.lock();
-        let room = state.room.min(state.waiting.len());
-        if room == 0 {
+        let (budget, serves) = (self.link.server().budget(), self.link.uses(&self.live));
+        let mut state = self.live.merge.0.lock();
+        let late = |waiting: &&Waiting| !serves || waiting.began.elapsed() >= budget;
+        let late = state.waiting.iter().take_while(late).count();
+        let late: Vec<Waiting> = state.waiting.drain(..late).collect();
+        let share = state.share();
+        let taken: Vec<Waiting> = state.waiting.drain(..share).collect();
+        if taken.is_empty() {
             state.senders -= 1;
             self.ended = true;
-            return None;
         }
-        Some(state.waiting.drain(..room).collect())
+        drop(state);
+        if !late.is_empty() {
+            let error = if serves { silence(&self.link) } else { untold(&self.link) };
+            late.into_iter().for_each(|waiting| drop(waiting.answer.send(Err(error.clone()))));
+        }
+        (!taken.is_empty()).then_some(taken)
     }
+}
+
+/// The error of a read that got no reply in time.
+fn silence(link: &Link) -> CacheError {
+    let server = link.server();
+    server.explain(RedisError::from(io::Error::from(io::ErrorKind::TimedOut)), server.budget())
+}
+
+/// Goes to the end of the runtime's queue, where any thread may take it up again.
+async fn step_back() {
+    let mut stepped = false;
+    poll_fn(|context| {
+        if stepped {
+            return Poll::Ready(());
+        }
+        stepped = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Drop for Sender {
@@ -219,7 +265,7 @@ impl Drop for Sender {
         if self.ended {
             return;
         }
-        let mut state = self.link.merge().0.lock();
+        let mut state = self.live.merge.0.lock();
         state.senders -= 1;
         let abandoned = if state.senders == 0 { std::mem::take(&mut state.waiting) } else { VecDeque::new() };
         drop(state);
@@ -266,25 +312,20 @@ impl Batch {
 
     /// Sends the commands and gives every caller its reply; one whose budget ends before it comes gets an error then.
     /// Answers how large the replies were, if they came.
-    async fn ask(self, link: &Arc<Link>) -> Option<Size> {
+    async fn ask(self, lent: Lent) -> Option<Size> {
         let Self { commands, mut callers } = self;
         if callers.is_empty() {
             return Some(Size { replies: 0, bytes: 0 });
         }
-        let lent = match link.current() {
-            Some(Ok(live)) => Lent::new(Arc::clone(link), live),
-            Some(Err(error)) => return tell(callers, &error),
-            None => return tell(callers, &link.server().unreachable("not connected yet")),
-        };
-        let (budget, mut unwanted) = (link.server().budget(), 0);
+        let (sent, budget, mut unwanted) = (Instant::now(), lent.budget(), 0);
         let mut connection = lent.another();
         let mut replies = pin!(connection.send_packed_commands(&commands, 0, commands.len()));
         loop {
             let oldest = callers.front()?.began;
-            match time::timeout_at((oldest + budget).into(), &mut replies).await {
+            match time::timeout(budget.saturating_sub(oldest.elapsed()), &mut replies).await {
                 Ok(Ok(replies)) => return Some(answer(callers, &lent, replies.into_iter().skip(unwanted))),
                 Ok(Err(error)) => return tell(callers, &lent.conclude::<()>(Err(error)).err()?),
-                Err(_) => unwanted += expire(&mut callers, &lent, budget),
+                Err(_) => unwanted += expire(&mut callers, &lent, sent),
             }
         }
     }
@@ -304,12 +345,17 @@ fn answer(callers: VecDeque<Caller>, lent: &Lent, mut replies: impl Iterator<Ite
     size
 }
 
-/// Tells those whose budget has ended, and answers how many replies nobody wants any more.
-fn expire(callers: &mut VecDeque<Caller>, lent: &Lent, budget: Duration) -> usize {
+/// Tells those whose budget has ended, and answers how many replies nobody wants any more. Only a connection that had a
+/// good part of the budget is silent: the rest may have passed in the queue.
+fn expire(callers: &mut VecDeque<Caller>, lent: &Lent, sent: Instant) -> usize {
+    let budget = lent.budget();
     let expired = callers.iter().take_while(|caller| caller.began.elapsed() >= budget).count();
+    let error = silence(lent.link());
+    if sent.elapsed() >= budget / 2 {
+        lent.suspect(&error);
+    }
     let tell = |caller: Caller| {
-        let silence = RedisError::from(io::Error::from(io::ErrorKind::TimedOut));
-        let _ = caller.answer.send(lent.conclude(Err(silence)));
+        let _ = caller.answer.send(Err(error.clone()));
         1 + usize::from(caller.with_ttl)
     };
     callers.drain(..expired).map(tell).sum()
@@ -325,21 +371,38 @@ fn tell(callers: VecDeque<Caller>, error: &CacheError) -> Option<Size> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_write_carries_more_after_success_less_where_values_are_large_and_one_after_silence() {
+    fn learned(sizes: &[Option<Size>], waiting: usize) -> usize {
         let Merge(state) = Merge::default();
         let mut state = state.into_inner();
-        for expected in [16, 32, 64, 128, defaults::MERGED_READS] {
-            state.learn(Some(Size { replies: 4, bytes: 400 }));
-            assert_eq!(state.room, expected);
+        sizes.iter().for_each(|size| state.learn(*size));
+        let waits = || Waiting { read: Read::new("", false), began: Instant::now(), answer: oneshot::channel().0 };
+        state.waiting.extend((0..waiting).map(|_| waits()));
+        state.share()
+    }
+
+    fn replies(replies: usize, each: usize) -> Option<Size> {
+        Some(Size { replies, bytes: replies * each })
+    }
+
+    #[test]
+    fn a_write_carries_more_after_success_less_where_values_are_large_and_one_after_silence() {
+        let (small, few) = (replies(4, 100), 20);
+        for (went_well, expected) in [8, 16, few].into_iter().enumerate() {
+            assert_eq!(learned(&vec![small; went_well], few), expected);
         }
-        state.learn(Some(Size { replies: 10, bytes: defaults::MERGED_BYTES }));
-        assert_eq!(state.room, 10);
-        state.learn(Some(Size { replies: 1, bytes: 4 * defaults::MERGED_BYTES }));
-        assert_eq!(state.room, 1);
-        state.learn(Some(Size { replies: 1, bytes: 0 }));
-        assert_eq!(state.room, 2);
-        state.learn(None);
-        assert_eq!(state.room, 1);
+        assert_eq!(learned(&[replies(10, defaults::MERGED_BYTES / 10)], 500), 10);
+        let large = replies(1, 4 * defaults::MERGED_BYTES);
+        assert_eq!(learned(&[large], 500), 1);
+        assert_eq!(learned(&[large, small], 500), 1, "expected for a while");
+        assert_eq!(learned(&[large, replies(0, 0), replies(0, 0)], 500), 1, "nothing is no success");
+        assert_eq!(learned(&[small, small, None], 3), 1);
+        assert_eq!(learned(&[small, small, None, small], 3), 2);
+    }
+
+    #[test]
+    fn a_backlog_takes_few_writes() {
+        assert_eq!(learned(&[], 0), 0);
+        assert_eq!(learned(&[], 16_384), 4_096);
+        assert_eq!(learned(&[replies(1, 1024)], 16_384), 1_024, "as far as the replies stay small");
     }
 }
