@@ -81,8 +81,12 @@ async fn what_begins_while_replies_are_awaited_is_sent_together_when_they_come()
     let before = proxy.bytes_to_server();
     let mut reads: Vec<_> = keys.iter().map(|key| cache.try_get(key)).collect();
     assert!(reads.iter_mut().all(|read| poll_once(read).is_pending()));
-    let sent = 1 + defaults::READ_WRITES * defaults::MERGED_READS_FIRST;
-    let sent = get_bytes() * u64::try_from(sent).unwrap();
+    // One alone, and then a part of what waits in each of the writes that may be under way.
+    let mut waiting = keys.len() - 1;
+    for _ in 0..defaults::READ_WRITES {
+        waiting -= waiting / defaults::MERGED_SHARE;
+    }
+    let sent = get_bytes() * u64::try_from(keys.len() - waiting).unwrap();
     until("the first writes", || proxy.bytes_to_server() - before >= sent).await;
     for _ in 0..100 {
         yield_now().await;
@@ -181,6 +185,53 @@ async fn a_server_that_dies_is_an_error_to_every_caller_within_its_budget_and_se
         }
         assert_eq!(cache.try_get(&key(0)).await.unwrap(), Some(value(0)));
     }
+}
+
+#[tokio::test]
+async fn late_replies_reach_those_who_still_wait_for_them() {
+    let server = RedisServer::start().unwrap();
+    let proxy = FaultProxy::start(server.port()).unwrap();
+    let cache = filled(&proxy.url(), 9).await;
+    let keys: Vec<_> = (0..9).map(key).collect();
+    let read = |number: usize| -> BoxFuture<'_, CacheResult<(Option<Bytes>, bool)>> {
+        let (cache, key) = (&cache, &keys[number]);
+        Box::pin(async move {
+            if number.is_multiple_of(2) {
+                return Ok((cache.try_get(key).await?, false));
+            }
+            let found = cache.try_get_with_ttl(key).await?;
+            Ok((found.as_ref().map(|(value, _)| value.clone()), found.is_some_and(|(_, ttl)| ttl.is_some())))
+        })
+    };
+    let poll = |read: &mut BoxFuture<'_, CacheResult<(Option<Bytes>, bool)>>| {
+        let pending = Pin::new(read).poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        assert!(pending);
+    };
+    proxy.hold(Direction::ToClient);
+    let mut alone = read(0);
+    poll(&mut alone);
+    let mut early: Vec<_> = (1..5).map(read).collect();
+    early.iter_mut().for_each(poll);
+    // No task runs meanwhile: all of them are sent in one write.
+    thread::sleep(BUDGET / 2);
+    let mut late: Vec<_> = (5..9).map(read).collect();
+    late.iter_mut().for_each(poll);
+    for outcome in timeout(PATIENCE, join_all(early)).await.unwrap() {
+        assert!(outcome.unwrap_err().is_retryable());
+    }
+    proxy.pass();
+    for (outcome, number) in timeout(PATIENCE, join_all(late)).await.unwrap().into_iter().zip(5..) {
+        assert_eq!(outcome.unwrap(), (Some(value(number)), number % 2 == 1));
+    }
+}
+
+#[tokio::test]
+async fn a_budget_without_end_is_no_trouble() {
+    let server = RedisServer::start().unwrap();
+    filled(&server.url(), 100).await;
+    let config = RedisConfig::default().with_url(server.url()).with_budget(Duration::MAX);
+    let cache = RedisCache::with_config(config).unwrap();
+    all_found(&cache, &(0..100).map(key).collect::<Vec<_>>()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
