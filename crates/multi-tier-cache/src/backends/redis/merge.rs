@@ -380,21 +380,21 @@ mod tests {
         state.share()
     }
 
-    fn replies(replies: usize, each: usize) -> Option<Size> {
-        Some(Size { replies, bytes: replies * each })
+    const fn replies(replies: usize, each: usize) -> Size {
+        Size { replies, bytes: replies * each }
     }
 
     #[test]
     fn a_write_carries_more_after_success_less_where_values_are_large_and_one_after_silence() {
-        let (small, few) = (replies(4, 100), 20);
+        let (small, few) = (Some(replies(4, 100)), 20);
         for (went_well, expected) in [8, 16, few].into_iter().enumerate() {
             assert_eq!(learned(&vec![small; went_well], few), expected);
         }
-        assert_eq!(learned(&[replies(10, defaults::MERGED_BYTES / 10)], 500), 10);
-        let large = replies(1, 4 * defaults::MERGED_BYTES);
+        assert_eq!(learned(&[Some(replies(10, defaults::MERGED_BYTES / 10))], 500), 10);
+        let (large, nothing) = (Some(replies(1, 4 * defaults::MERGED_BYTES)), Some(replies(0, 0)));
         assert_eq!(learned(&[large], 500), 1);
         assert_eq!(learned(&[large, small], 500), 1, "expected for a while");
-        assert_eq!(learned(&[large, replies(0, 0), replies(0, 0)], 500), 1, "nothing is no success");
+        assert_eq!(learned(&[large, nothing, nothing], 500), 1, "nothing is no success");
         assert_eq!(learned(&[small, small, None], 3), 1);
         assert_eq!(learned(&[small, small, None, small], 3), 2);
     }
@@ -403,6 +403,6 @@ mod tests {
     fn a_backlog_takes_few_writes() {
         assert_eq!(learned(&[], 0), 0);
         assert_eq!(learned(&[], 16_384), 4_096);
-        assert_eq!(learned(&[replies(1, 1024)], 16_384), 1_024, "as far as the replies stay small");
+        assert_eq!(learned(&[Some(replies(1, 1024))], 16_384), 1_024, "as far as the replies stay small");
     }
 }
