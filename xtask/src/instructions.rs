@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::steps::{cargo, root};
 use crate::tools::on_path;
 
-/// A path that takes more than this share of what is written down fails.
-const MARGIN: f64 = 0.05;
+/// A path that takes more than this share above what is written down fails. Another processor, for which the C library
+/// copies and compares in other ways, makes up to half of it.
+const MARGIN: f64 = 0.10;
 /// The difference between two runs, of which each call costs an equal share.
 const FEW: u64 = 3_000;
 const MANY: u64 = 23_000;
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_path_fails_beyond_the_margin() {
-        assert!(!exceeds(105, 100) && exceeds(106, 100) && !exceeds(50, 100));
+        assert!(!exceeds(110, 100) && exceeds(111, 100) && !exceeds(50, 100));
         let counts = |count| BTreeMap::from([("get".to_owned(), count)]);
         assert!(compare(&counts(100), &counts(100)).is_ok());
         assert!(compare(&counts(120), &counts(100)).is_err());

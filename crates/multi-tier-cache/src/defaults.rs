@@ -61,8 +61,10 @@ pub const MERGED_READS: usize = 128;
 pub const MERGED_READS_FIRST: usize = 8;
 /// … or, where more wait, one in so many of them …
 pub const MERGED_SHARE: usize = 4;
-/// … and fewer if the values seen lately let expect more bytes than this.
+/// … and fewer if the values seen lately let expect more bytes than this …
 pub const MERGED_BYTES: usize = 1024 * 1024;
+/// … and none while values larger than this are expected: every read is sent by its caller then.
+pub const MERGED_VALUE: usize = 64 * 1024;
 /// Keys of one MGET, and names of one question about tags.
 pub const READ_CHUNK: usize = 1_000;
 /// Keys that a batched read works on at a time; more come in their turn.

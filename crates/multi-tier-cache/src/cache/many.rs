@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
+use futures_util::future::Either;
 use futures_util::stream::{self, StreamExt};
 
 use super::bulk::{Bulk, BulkLoader};
@@ -223,8 +224,10 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             if let Some(ended) = work.within(soft).await {
                 return Ok(Missed::Ended(ended?));
             }
-            if let Some(kept) = self.kept_of_all(waiting, rules).await {
-                return Ok(Missed::Kept(self.count_kept(kept, work.goes_on())));
+            match work.beside(self.kept_of_all(waiting, rules)).await {
+                Either::Left(Some(kept)) => return Ok(Missed::Kept(self.count_kept(kept, work.goes_on()))),
+                Either::Left(None) => {}
+                Either::Right(ended) => return Ok(Missed::Ended(ended?)),
             }
         }
         Ok(Missed::Ended(work.end().await?))

@@ -35,6 +35,8 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use futures_util::future::Either;
+
 pub use builder::CacheBuilder;
 pub use key::{CacheKey, KeyWriter};
 pub use loaded::{Fetched, LoadContext, LoadError, Loaded};
@@ -296,8 +298,13 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             if let Some(fetch) = work.within(soft).await {
                 return self.ended(key, rules, fetch?);
             }
-            let kept = work.kept();
-            let kept = if kept.is_some() { kept } else { self.kept_below(key, &rules).await };
+            let kept = match work.kept() {
+                Some(kept) => Some(kept),
+                None => match work.beside(self.kept_below(key, &rules)).await {
+                    Either::Left(kept) => kept,
+                    Either::Right(ended) => return self.ended(key, rules, ended?),
+                },
+            };
             if let Some(fetched) = kept {
                 self.core.counters.fallbacks.one();
                 if !work.goes_on() {

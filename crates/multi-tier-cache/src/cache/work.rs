@@ -1,9 +1,12 @@
 //! A read that may outlast its caller.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use futures_util::future::{Either, select};
 
 use super::bulk::Bulk;
 use super::core::Core;
@@ -78,6 +81,19 @@ where
         let ended = within(Some(patience), self.reading.as_mut()?).await?;
         self.reading = None;
         Some(ended)
+    }
+
+    /// What another `step` of its caller ends with, while the read goes on, which may hold what the step waits for; or
+    /// the read, if that ends before.
+    pub(super) async fn beside<T>(&mut self, step: impl Future<Output = T>) -> Either<T, CacheResult<R>> {
+        let Some(reading) = self.reading.as_mut() else { return Either::Left(step.await) };
+        match select(pin!(step), reading).await {
+            Either::Left((stepped, _)) => Either::Left(stepped),
+            Either::Right((ended, _)) => {
+                self.reading = None;
+                Either::Right(ended)
+            }
+        }
     }
 
     pub(super) async fn end(mut self) -> CacheResult<R> {

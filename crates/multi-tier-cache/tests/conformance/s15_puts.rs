@@ -1,12 +1,12 @@
 //! S15: puts that race with each other, with loads and with removals.
 
 use multi_tier_cache::testing::{Held, Step, When};
-use multi_tier_cache::{CacheResult, CallOptions, Position};
+use multi_tier_cache::{CacheResult, CacheStrategy, CallOptions, InProcess, Position};
 use tokio::task::JoinHandle;
 
-use crate::common::ended;
-use crate::harness::{Outcome, fresh};
-use crate::instance::{Instance, value};
+use crate::common::{Scripted, ended};
+use crate::harness::{Outcome, fresh, holds};
+use crate::instance::{Instance, Setup, value};
 use crate::world::{Kind, World};
 
 type Put = JoinHandle<CacheResult<Option<Position>>>;
@@ -196,4 +196,23 @@ async fn a_removal_races_a_put_of_the_same_instance(kind: Kind) -> Outcome {
     fresh("read your writes", a.get("k").await, new)?;
     b.hear(2).await;
     world.is_clean(&[&a, &b], "k", new).await
+}
+
+scenario!(a_put_that_the_shared_tier_did_not_take { redis: Redis, memory: Memory });
+
+/// Nobody was to hear of it, so it succeeds where this instance alone has it; but its own disk must not answer the older
+/// value once the first tier has needed the room.
+async fn a_put_that_the_shared_tier_did_not_take(kind: Kind) -> Outcome {
+    let world = World::new(kind);
+    let disk = Scripted::new("disk");
+    let a = world.join_as(Setup::quiet().over_disk(&disk)).await;
+    a.load("k").await;
+    a.stage.fail(Step::Fill, 1);
+    let version = a.database.write("k");
+    a.cache.set_with_strategy("k", value(version), CacheStrategy::Default).await.unwrap();
+    fresh("the first tier", a.get("k").await, version)?;
+    a.first.evict("k");
+    // That a tier cannot be asked until it has made up for it is an answer, too.
+    let seen = a.cache.get("k").await.ok().flatten();
+    holds("nothing older is below", seen.is_none_or(|stored| stored == value(version)))
 }

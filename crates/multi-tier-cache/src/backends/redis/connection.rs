@@ -17,6 +17,7 @@ use tokio::time;
 
 use super::address::{RedisAddress, redact};
 use super::link::{Link, Live, Trouble};
+use super::merge::Merge;
 use crate::defaults;
 use crate::error::{CacheError, CacheResult, Failure};
 
@@ -263,6 +264,10 @@ impl Lent {
 impl Lent {
     pub(super) fn link(&self) -> &Link {
         &self.link
+    }
+
+    pub(super) fn merge(&self) -> &Merge {
+        &self.live.merge
     }
 
     pub(super) fn budget(&self) -> Duration {

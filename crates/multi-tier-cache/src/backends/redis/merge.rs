@@ -93,6 +93,9 @@ impl Supervisor {
     async fn read_now(&self, link: Arc<Link>, read: Read) -> Answer {
         let mut lent = self.lend(link).await?;
         let outcome = read.send(&mut lent).await;
+        if let Ok(found) = &outcome {
+            lent.merge().0.lock().expect(found.as_ref().map_or(0, |(value, _)| value.len()));
+        }
         lent.conclude(outcome)
     }
 }
@@ -152,13 +155,18 @@ impl State {
         self.room.max(self.waiting.len() / defaults::MERGED_SHARE).min(fit.max(1)).min(self.waiting.len())
     }
 
-    /// Twice as many next time where all went well, and one after silence. Large values are expected for a while.
+    /// Large values are expected for a while.
+    fn expect(&mut self, bytes: usize) {
+        self.expected = (self.expected / 2).max(bytes);
+    }
+
+    /// Twice as many next time where all went well, and one after silence.
     fn learn(&mut self, size: Option<Size>) {
         match size {
             None => self.room = 1,
             Some(Size { replies: 0, .. }) => {}
             Some(Size { replies, bytes }) => {
-                self.expected = (self.expected / 2).max(bytes / replies);
+                self.expect(bytes / replies);
                 self.room = (self.room * 2).min(defaults::MERGED_READS);
             }
         }
@@ -173,7 +181,8 @@ fn enter(link: &Arc<Link>, live: &Arc<Live>, read: Read) -> Place {
         drop(state);
         return Place::Now(Some(Alone(Arc::clone(live))), read);
     }
-    if state.waiting.len() >= defaults::READS_WAITING {
+    // What large values cost is not the round trips.
+    if state.waiting.len() >= defaults::READS_WAITING || state.expected > defaults::MERGED_VALUE {
         return Place::Now(None, read);
     }
     let (answer, answered) = oneshot::channel();
