@@ -8,6 +8,7 @@ use multi_tier_cache::{CacheSystemBuilder, CallOptions, Freshness, QuickCacheBac
 use std::sync::Arc;
 use tokio::task::yield_now;
 
+use crate::revalidate::stale;
 use crate::source::{Answer, Source};
 use crate::world::{KEY, PLACES, Place, World, ended, fetch, quiet, seconds, seen, texts, until};
 
@@ -156,11 +157,7 @@ async fn a_failed_load_whose_caller_was_dropped_still_pauses_the_next() {
 #[tokio::test]
 async fn a_refresh_outlives_the_caller_that_began_it() {
     for place in [Place::First, Place::SharedMap, Place::Hub, Place::Redis] {
-        let ttl = if place == Place::Redis { Duration::ZERO } else { TTL };
-        let rules = Freshness::new(ttl).with_stale_while_revalidate(seconds(60));
-        let (world, source) = (World::new(place, rules).await, Source::of("new"));
-        world.store("old").await;
-        world.time.advance(TTL);
+        let (world, source) = stale(place).await;
         drop_while_loading(&world, &source).await;
         assert_eq!((world.peek().await.as_deref(), source.calls()), (Some("new"), 1), "{place:?}");
     }

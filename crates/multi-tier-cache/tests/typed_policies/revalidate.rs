@@ -111,16 +111,22 @@ async fn a_refresh_slower_than_the_window_is_joined_by_those_who_have_nothing_le
     }
 }
 
+/// A value that is stale and may be answered, and the source of a newer one.
+pub(crate) async fn stale(place: Place) -> (World, Source) {
+    let ttl = if place == Place::Redis { Duration::ZERO } else { TTL };
+    let rules = Freshness::new(ttl).with_stale_while_revalidate(seconds(60));
+    let (world, source) = (World::new(place, rules).await, Source::of("new"));
+    world.store("old").await;
+    world.time.advance(TTL);
+    (world, source)
+}
+
 /// Story: a read of the stale value in a shared tier made the load under way lose the right to store its value, so that
 /// a key that was read all the time was never refreshed.
 #[tokio::test]
 async fn reads_of_the_stale_value_do_not_keep_the_new_one_from_being_stored() {
     for place in [Place::First, Place::SharedMap, Place::Hub, Place::Redis] {
-        let ttl = if place == Place::Redis { Duration::ZERO } else { TTL };
-        let rules = Freshness::new(ttl).with_stale_while_revalidate(seconds(60));
-        let (world, source) = (World::new(place, rules).await, Source::of("new"));
-        world.store("old").await;
-        world.time.advance(TTL);
+        let (world, source) = stale(place).await;
         let hold = source.hold();
         assert_eq!(seen(&world.fetch(&source).await), ("old", true), "{place:?}");
         source.begun(1).await;
