@@ -65,6 +65,8 @@ pub const MERGED_SHARE: usize = 4;
 pub const MERGED_BYTES: usize = 1024 * 1024;
 /// … and none while values larger than this are expected: every read is sent by its caller then.
 pub const MERGED_VALUE: usize = 64 * 1024;
+/// Writes that ask for each key by itself after Redis refused to answer for several at once.
+pub const MERGED_SINGLY: usize = 100;
 /// Keys of one MGET, and names of one question about tags.
 pub const READ_CHUNK: usize = 1_000;
 /// Keys that a batched read works on at a time; more come in their turn.

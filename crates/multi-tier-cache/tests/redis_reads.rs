@@ -36,6 +36,18 @@ fn get_bytes() -> u64 {
     "*2\r\n$3\r\nGET\r\n$7\r\nk000000\r\n".len() as u64
 }
 
+/// The bytes of an MGET of so many.
+fn mget_bytes(keys: usize) -> u64 {
+    (format!("*{}\r\n$4\r\nMGET\r\n", keys + 1).len() + keys * "$7\r\nk000000\r\n".len()) as u64
+}
+
+/// What the server says of itself in this field of INFO.
+fn counted(server: &RedisServer, field: &str) -> u64 {
+    let info = server.command(&["INFO", "stats"]).unwrap();
+    let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+    line.trim().parse().unwrap()
+}
+
 /// A cache that holds the first `keys`, connected.
 async fn filled(url: &str, keys: usize) -> RedisCache {
     let config = RedisConfig::default().with_url(url).with_budget(BUDGET);
@@ -77,16 +89,18 @@ async fn what_begins_while_replies_are_awaited_is_sent_together_when_they_come()
     assert_eq!(cache.try_get(&keys[0]).await.unwrap(), Some(value(0)));
     assert_eq!(proxy.bytes_to_server() - before, get_bytes(), "a read alone is one GET");
 
+    let hits = counted(&server, "keyspace_hits");
     proxy.hold(Direction::ToClient);
     let before = proxy.bytes_to_server();
     let mut reads: Vec<_> = keys.iter().map(|key| cache.try_get(key)).collect();
     assert!(reads.iter_mut().all(|read| poll_once(read).is_pending()));
     // One alone, and then a part of what waits in each of the writes that may be under way.
-    let mut waiting = keys.len() - 1;
+    let (mut waiting, mut sent) = (keys.len() - 1, get_bytes());
     for _ in 0..defaults::READ_WRITES {
-        waiting -= waiting / defaults::MERGED_SHARE;
+        let share = waiting / defaults::MERGED_SHARE;
+        waiting -= share;
+        sent += mget_bytes(share);
     }
-    let sent = get_bytes() * u64::try_from(keys.len() - waiting).unwrap();
     until("the first writes", || proxy.bytes_to_server() - before >= sent).await;
     for _ in 0..100 {
         yield_now().await;
@@ -98,7 +112,7 @@ async fn what_begins_while_replies_are_awaited_is_sent_together_when_they_come()
     for (number, found) in found.into_iter().enumerate() {
         assert_eq!(found.unwrap(), Some(value(number)));
     }
-    assert_eq!(proxy.bytes_to_server() - before, get_bytes() * 1_000, "each key is asked for once");
+    assert_eq!(counted(&server, "keyspace_hits") - hits, 1_000, "each key is asked for once");
 }
 
 #[tokio::test]
@@ -296,6 +310,53 @@ async fn a_key_of_another_type_is_the_same_error_among_others_as_alone() {
     }
     cache.set(&keys[50], value(50)).await.unwrap();
     all_found(&cache, &keys).await;
+}
+
+#[tokio::test]
+async fn absent_keys_are_absent_and_present_ones_found_whatever_their_company() {
+    let server = RedisServer::start().unwrap();
+    let cache = filled(&server.url(), 300).await;
+    let present = |number: &usize| number.is_multiple_of(3);
+    let gone: Vec<_> = (0..300).filter(|number| !present(number)).map(key).collect();
+    cache.remove_bulk(&gone).await.unwrap();
+    let keys: Vec<_> = (0..300).map(key).collect();
+    let found = join_all(keys.iter().map(|key| cache.try_get(key))).await;
+    let with_ttl = join_all(keys.iter().map(|key| cache.try_get_with_ttl(key))).await;
+    for (number, (found, with_ttl)) in found.into_iter().zip(with_ttl).enumerate() {
+        let expected = present(&number).then(|| value(number));
+        assert_eq!(found.unwrap(), expected);
+        let with_ttl = with_ttl.unwrap();
+        assert!(with_ttl.iter().all(|(_, ttl)| ttl.is_some_and(|ttl| ttl <= MINUTE)));
+        assert_eq!(with_ttl.map(|(value, _)| value), expected);
+    }
+}
+
+/// Redis refuses the whole of an MGET for one key that the user may not read, and for a user that may not MGET.
+#[tokio::test]
+async fn what_a_user_may_not_read_is_an_error_to_those_who_ask_for_it_only() {
+    let server = RedisServer::start().unwrap();
+    filled(&server.url(), 200).await;
+    for (user, rule) in [("one", "%R~k0000*"), ("two", "%R~k*")] {
+        let commands = if user == "one" { "+@all" } else { "+get +pttl +ping +client" };
+        let rules: Vec<&str> = commands.split(' ').collect();
+        server.command(&[&["ACL", "SETUSER", user, "on", ">secret", rule], &rules[..]].concat()).unwrap();
+        let url = server.url().replace("redis://", &format!("redis://{user}:secret@"));
+        let config = RedisConfig::default().with_url(url).with_budget(BUDGET);
+        let cache = RedisCache::with_config(config).unwrap();
+        for _ in 0..2 {
+            let keys: Vec<_> = (0..200).map(key).collect();
+            let found = timeout(PATIENCE, join_all(keys.iter().map(|key| cache.try_get(key)))).await.unwrap();
+            for (number, found) in found.into_iter().enumerate() {
+                match found {
+                    Err(error) => assert!(user == "one" && number >= 100 && error.to_string().contains("NOPERM")),
+                    Ok(found) => {
+                        assert_eq!(found, Some(value(number)));
+                        assert!(user == "two" || number < 100);
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -252,7 +252,7 @@ impl Engine {
             drop(lead);
             led.answer
         } else {
-            self.settle(lead, led).await
+            self.settle(lead, led).answer().await
         };
         reader.answer = Some(self.counted(answer, &reader.wanted));
     }

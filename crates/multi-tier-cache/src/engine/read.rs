@@ -12,7 +12,7 @@ use tokio::sync::SemaphorePermit;
 use super::load::{Judge, Load, Made, Stay};
 use super::shared::{Lease, Leased, Queue, Refresh, Shared};
 use super::timer::within;
-use super::write::Led;
+use super::write::{Led, Settled};
 use super::{Answer, Engine, Hit, Source, check_key};
 use crate::clock::{Clock, Moment};
 use crate::coordinator::Tag;
@@ -113,13 +113,20 @@ impl Engine {
             // The leader's stamp is older than everything it reads from here on.
             wanted.leads();
             let key = Arc::clone(lead.watch().key());
-            let led = self.lead(&key, &mut wanted).await;
-            let skipped: Vec<usize> = (0..self.tiers.len()).filter(|position| wanted.skips(*position)).collect();
-            if wanted.speaks_for_itself(&led, !skipped.is_empty()) {
-                drop(lead);
-                return self.counted(led.answer, &wanted);
-            }
-            let answer = self.settle(lead, self.leave_out(&skipped, led)).await;
+            // In a block: what it leaves is small while the future waits.
+            let settled = {
+                let led = self.lead(&key, &mut wanted).await;
+                let skipped: Vec<usize> = (0..self.tiers.len()).filter(|position| wanted.skips(*position)).collect();
+                if wanted.speaks_for_itself(&led, !skipped.is_empty()) {
+                    drop(lead);
+                    return self.counted(led.answer, &wanted);
+                }
+                self.settle(lead, self.leave_out(&skipped, led))
+            };
+            let answer = match settled {
+                Settled::Landed(answer) => answer,
+                Settled::Landing(work) => work.await,
+            };
             return self.counted(answer, &wanted);
         }
     }

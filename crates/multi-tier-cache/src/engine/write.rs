@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::below::took_too_long;
-use super::finish::{Unfinished, finish};
+use super::finish::{Finish, Unfinished, finish};
 use super::shared::{Lease, Outcome, Shared};
 use super::{Answer, Engine, Hit, Source, check_key};
 use crate::clock::Moment;
@@ -29,6 +31,22 @@ pub(super) struct Led {
     /// The right to store one at the coordinator.
     pub(super) lease: Option<Lease>,
     pub(super) answer: Answer,
+}
+
+/// A flight whose leader has an answer.
+pub(super) enum Settled {
+    Landed(Answer),
+    /// A tier has to be awaited first. Goes on even if its caller goes away.
+    Landing(Finish<BoxFuture<'static, Answer>>),
+}
+
+impl Settled {
+    pub(super) async fn answer(self) -> Answer {
+        match self {
+            Self::Landed(answer) => answer,
+            Self::Landing(work) => work.await,
+        }
+    }
 }
 
 /// A put.
@@ -65,7 +83,7 @@ impl Led {
 impl Engine {
     /// Stores the copies, then lands the flight. Copies are dropped if the key was revoked meanwhile; the answer is
     /// given in any case.
-    pub(super) async fn settle(self: &Arc<Self>, mut lead: Lead<Answer>, led: Led) -> Answer {
+    pub(super) fn settle(self: &Arc<Self>, mut lead: Lead<Answer>, led: Led) -> Settled {
         let Led { origin, copies, left, lease, answer } = led;
         if copies
             .iter()
@@ -81,15 +99,15 @@ impl Engine {
             }
             self.count_promotions(origin, if filled { made } else { 0 });
             lead.land(&answer);
-            return answer;
+            return Settled::Landed(answer);
         }
-        let (engine, landing) = (Arc::clone(self), answer.clone());
-        let task = async move {
+        let engine = Arc::clone(self);
+        let work: BoxFuture<'static, Answer> = Box::pin(async move {
             engine.fill(lead.watch(), Led { origin, copies, left, lease, answer: Ok(None) }).await;
-            lead.land(&landing);
-        };
-        finish(task).await;
-        answer
+            lead.land(&answer);
+            answer
+        });
+        Settled::Landing(finish(work))
     }
 
     /// Whether an answer was loaded, or is what a tier holds that other instances change too: what was stored here
