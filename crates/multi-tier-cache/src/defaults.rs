@@ -47,8 +47,8 @@ pub const CONNECT_BUDGET: Duration = Duration::from_secs(1);
 pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Longest pause between attempts to connect. There is no last attempt.
 pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// Keys asked of one SCAN.
-pub const SCAN_BATCH: usize = 1_000;
+/// Keys asked of one SCAN: the server answers nobody else meanwhile.
+pub const SCAN_BATCH: usize = 200;
 /// Keys of one UNLINK, and of one round trip to Memcached.
 pub const KEY_CHUNK: usize = 500;
 /// Reads of single keys that may wait for a round trip together, on one connection to Redis; beyond, each has its own.
@@ -167,6 +167,8 @@ pub const TAKE_BACK_WINDOW: Duration = Duration::from_secs(180);
 pub const WRITE_BELOW_MAX: Duration = Duration::from_secs(20);
 /// Writes it watches for that; beyond, values are not written below.
 pub const TAKE_BACK_ENTRIES: usize = 100_000;
+/// Removals of single keys that may wait to be carried out together; beyond, each is carried out by its caller.
+pub const REMOVALS_WAITING: usize = 16_384;
 /// Keys removed by one message.
 pub const KEYS_PER_MESSAGE: usize = 1_000;
 /// Entries of the log whose names an instance remembers, to compare them with a tail.

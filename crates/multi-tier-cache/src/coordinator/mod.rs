@@ -44,6 +44,11 @@ pub(crate) trait Coordinator: Send + Sync {
         true
     }
 
+    /// Whether every change is written down for people and other programs.
+    fn audits(&self) -> bool {
+        false
+    }
+
     /// Takes the lease on a key for one load, unless a value is there or another load holds it.
     fn acquire<'a>(&'a self, ask: Acquire<'a>) -> BoxFuture<'a, CacheResult<Acquired>>;
 

@@ -239,6 +239,10 @@ fn record(id: &str, fields: &[(String, Vec<u8>)]) -> Record {
 }
 
 impl Coordinator for RedisCoordinator {
+    fn audits(&self) -> bool {
+        self.audit.is_some()
+    }
+
     fn acquire<'a>(&'a self, ask: Acquire<'a>) -> BoxFuture<'a, CacheResult<Acquired>> {
         Box::pin(async move { self.take_lease(ask).await.map_err(|error| error.at(NAME, "acquire")) })
     }

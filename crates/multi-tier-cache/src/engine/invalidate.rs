@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedMutexGuard;
+
 use super::finish::{Unfinished, finish};
 use super::shared::{Outcome, Shared};
 use super::{Answer, Engine, check_key};
@@ -28,8 +30,7 @@ impl Engine {
             return Ok(None);
         }
         self.follow_log();
-        let (engine, watch) = (Arc::clone(self), self.local.watch(key));
-        finish(async move { engine.remove_everywhere(&mut [watch]).await }).await
+        self.remove_one(key).await
     }
 
     /// Removes the keys of `watches`, which are sorted, with one message.
@@ -39,6 +40,18 @@ impl Engine {
         for watch in &*watches {
             turns.push(watch.turn().await);
         }
+        let removed = self.remove_in_turn(watches, turns).await;
+        unfinished.into_iter().for_each(Unfinished::done);
+        removed
+    }
+
+    /// The same for whoever has the turns to write the keys.
+    pub(super) async fn remove_in_turn(
+        &self,
+        watches: &mut [Watch<Answer>],
+        _turns: Vec<OwnedMutexGuard<()>>,
+    ) -> CacheResult<Option<Position>> {
+        let unfinished: Vec<_> = watches.iter().map(|watch| Unfinished::key(self, watch.key())).collect();
         watches.iter_mut().for_each(|watch| self.local.revoke_watched(watch));
         let outcome = self.remove_remote(watches).await;
         if Protection::RevokeAtTheEnd.is_on() {

@@ -27,6 +27,7 @@ mod hit;
 mod invalidate;
 mod load;
 mod read;
+mod removals;
 mod shared;
 mod skip;
 mod stats;
@@ -57,6 +58,7 @@ use crate::stack::{CacheTier, Forget, Store, Tier, TierStats, validate};
 use crate::telemetry::Counter;
 use crate::traits::Capabilities;
 use below::Below;
+use removals::Removals;
 use shared::Shared;
 use stats::Stats;
 
@@ -66,6 +68,7 @@ pub(crate) struct Engine {
     /// None where no tier coordinates a fleet.
     shared: Option<Arc<Shared>>,
     below: Below,
+    removals: Removals,
     stats: Stats,
     /// A permit per load that may run.
     loads: Semaphore,
@@ -156,7 +159,17 @@ impl Engine {
         Ok(Arc::new_cyclic(|itself: &Weak<Self>| {
             let shared = coordination.and_then(|coordination| coordinate(&tiers, coordination, itself, &options.clock));
             let (below, loads) = (Below::default(), Semaphore::new(options.max_loads.min(Semaphore::MAX_PERMITS)));
-            Self { tiers, local, shared, below, stats, loads, options, itself: Weak::clone(itself) }
+            Self {
+                tiers,
+                local,
+                shared,
+                below,
+                removals: Removals::default(),
+                stats,
+                loads,
+                options,
+                itself: Weak::clone(itself),
+            }
         }))
     }
 

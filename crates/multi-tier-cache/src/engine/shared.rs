@@ -175,6 +175,12 @@ impl Shared {
         }
     }
 
+    /// Whether the removal of several keys says as much as their removals one by one: an audit names single keys only.
+    pub(super) fn merges_removals(&self) -> bool {
+        let audited = self.coordinator.audits() || self.bus.as_ref().is_some_and(|bus| bus.audits());
+        self.keeps_log() && !audited
+    }
+
     /// Waits a moment while another load holds a lease; false if the caller waits no longer.
     pub(super) async fn wait(&self, queue: &mut Queue, busy: Duration) -> bool {
         let left = self.coherence.wait_budget.saturating_sub(queue.began.elapsed());

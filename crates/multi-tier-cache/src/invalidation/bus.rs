@@ -163,6 +163,11 @@ impl Bus {
         Ok(announced)
     }
 
+    /// Whether every change is written down for people and other programs.
+    pub(crate) fn audits(&self) -> bool {
+        self.log.audits()
+    }
+
     /// Starts following, on the current runtime, unless that is being done. Outside a Tokio runtime with time nobody
     /// follows, and freshness is not proven.
     pub(crate) fn start(self: &Arc<Self>) {

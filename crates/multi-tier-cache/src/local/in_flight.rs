@@ -443,6 +443,12 @@ impl<T: Clone> Watch<T> {
         let turn = self.place.with_slot(|slot| Arc::clone(slot.turn.get_or_insert_default()));
         turn.unwrap_or_default().lock_owned().await
     }
+
+    /// The same if no other writer is at work, or waits to be.
+    pub(crate) fn try_turn(&self) -> Option<OwnedMutexGuard<()>> {
+        let turn = self.place.with_slot(|slot| Arc::clone(slot.turn.get_or_insert_default()));
+        turn.unwrap_or_default().try_lock_owned().ok()
+    }
 }
 
 impl<T: Clone> Watch<T> {

@@ -1,0 +1,216 @@
+//! Removals of single keys that share a round trip: all take effect, nobody waits for another's key, nobody is forgotten.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use multi_tier_cache::backends::{RedisCache, RedisConfig};
+use multi_tier_cache::{CacheManager, CacheStrategy, CacheSystem, CacheSystemBuilder, CallOptions, InvalidationConfig};
+use test_servers::{Direction, FaultProxy, RedisServer};
+use tokio::runtime::Builder;
+use tokio::task::yield_now;
+use tokio::time::{sleep, timeout};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const KEYS: usize = 300;
+
+fn keys() -> Vec<String> {
+    (0..KEYS).map(|number| format!("k{number}")).collect()
+}
+
+async fn system(url: &str) -> CacheSystem {
+    let redis = RedisConfig::default().with_url(url).with_budget(Duration::from_millis(400));
+    let redis = Arc::new(RedisCache::with_config(redis).unwrap());
+    CacheSystemBuilder::new().with_l2(redis).build().await.unwrap()
+}
+
+async fn fill(cache: &CacheManager) -> Vec<String> {
+    let keys = keys();
+    for key in &keys {
+        cache.set_with_strategy(key, Bytes::from("old"), CacheStrategy::ShortTerm).await.unwrap();
+    }
+    keys
+}
+
+/// How often the server ran this command.
+fn calls(server: &RedisServer, command: &str) -> usize {
+    let info = server.command(&["INFO", "commandstats"]).unwrap();
+    let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls="))).unwrap_or("0");
+    line.split(',').next().unwrap().parse().unwrap()
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < PATIENCE, "{what} never came");
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[tokio::test]
+async fn removals_at_once_take_few_messages_and_every_instance_forgets() {
+    let server = RedisServer::start().unwrap();
+    let (a, b) = (system(&server.url()).await, system(&server.url()).await);
+    let (a, b) = (a.cache_manager(), b.cache_manager());
+    let keys = fill(a).await;
+    for key in &keys {
+        b.get_or_compute_with(key, CacheStrategy::ShortTerm, || async { unreachable!() }).await.unwrap();
+    }
+    let before = calls(&server, "publish");
+    let removals = join_all(keys.iter().chain(&keys).map(|key| a.remove(key)));
+    let positions = timeout(PATIENCE, removals).await.unwrap();
+    let messages = calls(&server, "publish") - before;
+    assert!((1..=10).contains(&messages), "{messages} messages");
+    assert_eq!(a.invalidation_stats().unwrap().messages_sent, messages as u64);
+    for (key, position) in keys.iter().chain(&keys).zip(positions) {
+        let after = CallOptions::default().at_least(position.unwrap().unwrap());
+        assert_eq!(a.get(key).await.unwrap(), None);
+        assert_eq!(b.get_with_options(key, &after).await.unwrap(), None);
+    }
+}
+
+/// A put holds its key's turn and is not polled, by somebody who waits for other removals.
+#[tokio::test]
+async fn a_key_that_is_being_written_holds_up_its_own_removals_only() {
+    let server = RedisServer::start().unwrap();
+    let system = system(&server.url()).await;
+    let cache = system.cache_manager();
+    let keys = fill(cache).await;
+    let mut put = pin!(cache.update_cache(&keys[7], Bytes::from("new"), None));
+    assert!(poll_once(put.as_mut()).is_pending());
+    let mut removals: Vec<_> = keys.iter().map(|key| Box::pin(cache.invalidate(key))).collect();
+    assert!(removals.iter_mut().all(|removal| poll_once(removal.as_mut()).is_pending()));
+    let mut written = removals.remove(7);
+    for removed in timeout(PATIENCE, join_all(removals)).await.unwrap() {
+        removed.unwrap();
+    }
+    for _ in 0..100 {
+        assert!(poll_once(written.as_mut()).is_pending(), "in its turn");
+        yield_now().await;
+    }
+    timeout(PATIENCE, put).await.unwrap().unwrap();
+    timeout(PATIENCE, written).await.unwrap().unwrap();
+    assert_eq!(cache.get(&keys[7]).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_removal_whose_caller_goes_away_is_carried_out() {
+    let server = RedisServer::start().unwrap();
+    let system = system(&server.url()).await;
+    let cache = system.cache_manager();
+    let keys = fill(cache).await;
+    for polls in 1..4 {
+        let mut removals: Vec<_> = keys.iter().map(|key| Box::pin(cache.invalidate(key))).collect();
+        for _ in 0..polls {
+            removals.retain_mut(|removal| poll_once(removal.as_mut()).is_pending());
+            yield_now().await;
+        }
+        drop(removals);
+        until("the removals", async || server.command(&["DBSIZE"]).unwrap().trim_end() != ":300").await;
+        until("no key", async || {
+            let left = join_all(keys.iter().map(|key| cache.get(key))).await;
+            left.into_iter().all(|found| found.unwrap().is_none())
+        })
+        .await;
+        fill(cache).await;
+    }
+}
+
+#[tokio::test]
+async fn an_audit_names_every_key() {
+    let server = RedisServer::start().unwrap();
+    let invalidation = InvalidationConfig { enable_audit_stream: true, ..InvalidationConfig::default() };
+    let builder = CacheSystemBuilder::new().with_redis_url(&server.url()).with_invalidation(invalidation);
+    let system = builder.build().await.unwrap();
+    let cache = system.cache_manager();
+    let keys = fill(cache).await;
+    for removed in join_all(keys.iter().map(|key| cache.invalidate(key))).await {
+        removed.unwrap();
+    }
+    let written = server.command(&["XRANGE", "cache:invalidations", "-", "+"]).unwrap();
+    assert!(keys.iter().all(|key| written.contains(&format!("\r\n{key}\r\n"))));
+}
+
+#[tokio::test]
+async fn a_refused_key_is_an_error_to_those_who_remove_it_only() {
+    let server = RedisServer::start().unwrap();
+    fill(system(&server.url()).await.cache_manager()).await;
+    let keys_allowed = ["~k1*", "~mtc:?:?:{k1*", "~mtc:{cache:invalidate}*"];
+    let rules = ["ACL", "SETUSER", "part", "on", ">secret", "resetchannels", "&*", "+@all"];
+    server.command(&[&rules[..], &keys_allowed[..]].concat()).unwrap();
+    let system = system(&server.url().replace("redis://", "redis://part:secret@")).await;
+    let cache = system.cache_manager();
+    let removed = timeout(PATIENCE, join_all(keys().iter().map(|key| cache.invalidate(key)))).await.unwrap();
+    let refused: Vec<_> = removed.iter().map(Result::is_err).collect();
+    let expected: Vec<_> = keys().iter().map(|key| !key.starts_with("k1")).collect();
+    assert_eq!(refused, expected, "{:?}", removed.iter().find(|removed| removed.is_err()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_dies_is_an_error_to_every_caller_and_a_debt() {
+    let mut server = RedisServer::start().unwrap();
+    let proxy = FaultProxy::start(server.port()).unwrap();
+    let system = system(&proxy.url()).await;
+    let cache = system.cache_manager();
+    let keys = fill(cache).await;
+    proxy.hold(Direction::ToServer);
+    let removals = join_all(keys.iter().map(|key| cache.invalidate(key)));
+    let kill = async {
+        yield_now().await;
+        server.kill().unwrap();
+        proxy.reset();
+    };
+    let (removed, ()) = timeout(PATIENCE, async { tokio::join!(removals, kill) }).await.unwrap();
+    assert!(removed.iter().all(|removed| removed.as_ref().is_err_and(|error| error.is_retryable())));
+    assert_eq!(cache.coherence_stats().pending_invalidations, KEYS);
+    proxy.pass();
+    server.restart().unwrap();
+    until("what is owed", async || cache.coherence_stats().pending_invalidations == 0).await;
+    for key in &keys {
+        assert_eq!(cache.get(key).await.unwrap(), None);
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_tells_those_who_wait_and_leaves_a_debt() {
+    let server = RedisServer::start().unwrap();
+    let proxy = FaultProxy::start(server.port()).unwrap();
+    let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+    let (ending, staying) = (runtime(), runtime());
+    let system = staying.block_on(system(&proxy.url()));
+    let cache = system.cache_manager();
+    let keys = staying.block_on(fill(cache));
+    proxy.hold(Direction::ToClient);
+    let removals = {
+        let _inside = ending.enter();
+        let mut removals: Vec<_> = keys.iter().map(|key| Box::pin(cache.invalidate(key))).collect();
+        assert!(removals.iter_mut().all(|removal| poll_once(removal.as_mut()).is_pending()));
+        removals
+    };
+    ending.block_on(yield_now());
+    ending.shutdown_background();
+    proxy.pass();
+    staying.block_on(async {
+        let mut removals = removals.into_iter();
+        // The one that was alone belongs to its caller.
+        drop(removals.next());
+        for removed in timeout(PATIENCE, join_all(removals)).await.unwrap() {
+            assert!(removed.is_err_and(|error| error.is_retryable()));
+        }
+        until("no key", async || {
+            let left = join_all(keys.iter().map(|key| cache.get(key))).await;
+            left.into_iter().all(|found| found.is_ok_and(|found| found.is_none()))
+        })
+        .await;
+    });
+}
