@@ -44,6 +44,8 @@
 //! read [`at_least`](CallOptions::at_least) that position reflects it on any instance. `PROTOCOL.md` has the details, and what happens
 //! when something fails.
 //!
+//! The [guide](guide::contents) has a page for each concept: tiers, freshness, tags, tests of your code, operations and more.
+//!
 //! # Features
 //!
 //! | feature | gives |
@@ -88,6 +90,9 @@ pub mod defaults;
 mod engine;
 pub mod entry;
 pub mod error;
+// Its examples use the features of `full` and `test-util`.
+#[cfg(any(all(doc, not(doctest)), all(doctest, feature = "full", feature = "test-util")))]
+pub mod guide;
 pub mod invalidation;
 mod local;
 mod policy;

@@ -1,0 +1,34 @@
+//! The guide: a page for each concept, with examples that are compiled and, where they need no server, run.
+//!
+//! These are the files of `docs/guide`, for readers of the documentation; [the contents](contents) say where to begin.
+//! The module is documentation only: no program contains it.
+
+/// A module for each page. The first line gives the links of a page their targets in the documentation: a page's own are
+/// those of the repository, and of two definitions of a link the first one counts.
+macro_rules! pages {
+    ($($name:ident $file:literal),+ $(,)?) => {
+        $(
+            #[doc = include_str!("../docs/guide/rustdoc-links.md")]
+            #[doc = include_str!(concat!("../docs/guide/", $file))]
+            pub mod $name {}
+        )+
+    };
+}
+
+pages! {
+    contents "README.md",
+    tiers "tiers.md",
+    promotion "promotion.md",
+    stampedes "stampedes.md",
+    coherence "coherence.md",
+    typed_caches "typed-caches.md",
+    freshness "freshness.md",
+    tags "tags.md",
+    batch "batch.md",
+    backends "backends.md",
+    operations "operations.md",
+    security "security.md",
+    testing "testing.md",
+    tuning "tuning.md",
+    faq "faq.md",
+}
