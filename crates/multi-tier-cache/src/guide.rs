@@ -26,6 +26,7 @@ pages! {
     tags "tags.md",
     batch "batch.md",
     backends "backends.md",
+    services "services.md",
     operations "operations.md",
     security "security.md",
     testing "testing.md",

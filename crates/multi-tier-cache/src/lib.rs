@@ -57,6 +57,7 @@
 //! | `msgpack`, `bincode` | serializers besides JSON; prefer `msgpack`: bincode 1.3 is unmaintained (RUSTSEC-2025-0141) |
 //! | `postcard` | `PostcardCodec`, the most compact of the formats for typed values |
 //! | `uuid` | `uuid::Uuid` as a [`CacheKey`] |
+//! | `tower` | `tower::CacheLayer`, a cache in front of a service; `backends::ServiceTier`, a service as a tier |
 //! | `full` | all of these |
 //! | `test-util` | `testing`: a fleet in one process, counted loads, a manual clock, tiers that fail, barriers between a cache and its coordinator |
 //!
@@ -107,6 +108,8 @@ mod system;
 mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testing;
+#[cfg(feature = "tower")]
+pub mod tower;
 pub mod traits;
 mod wire;
 

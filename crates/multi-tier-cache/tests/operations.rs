@@ -1,6 +1,6 @@
 //! What the guide's page on operations tells people to do works: its server, its user, and the causes that it names.
 #![cfg(feature = "redis")]
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn composed() -> Vec<String> {
     let command = lines.iter().find_map(|line| line.trim().strip_prefix("command: ")).unwrap();
     let words: Vec<String> = serde_json::from_str(command).unwrap();
     assert_eq!(words[0], "redis-server");
-    words[1..].to_vec()
+    words.into_iter().skip(1).collect()
 }
 
 async fn system(url: &str) -> CacheSystem {
