@@ -18,10 +18,14 @@ fn block(marker: &str) -> Vec<&'static str> {
     block.lines().skip(1).collect()
 }
 
-/// The arguments of redis-server in the Compose file, without its name.
+/// The arguments of redis-server in the page's Compose file.
 fn composed() -> Vec<String> {
-    let lines = block("services:");
-    let command = lines.iter().find_map(|line| line.trim().strip_prefix("command: ")).unwrap();
+    arguments(block("services:").into_iter())
+}
+
+/// Those of the first service in a Compose file, without the name of the program.
+fn arguments<'a>(mut lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let command = lines.find_map(|line| line.trim().strip_prefix("command: ")).unwrap();
     let words: Vec<String> = serde_json::from_str(command).unwrap();
     assert_eq!(words[0], "redis-server");
     words.into_iter().skip(1).collect()
@@ -33,12 +37,14 @@ async fn system(url: &str) -> CacheSystem {
 }
 
 #[test]
-fn the_compose_file_and_the_configuration_file_say_the_same() {
+fn every_place_that_configures_a_server_says_the_same() {
     let configured = block("maxmemory-policy volatile-lfu\n").into_iter().flat_map(|line| {
         let (directive, value) = line.split_once(' ').unwrap();
         [format!("--{directive}"), value.trim_matches('"').to_owned()]
     });
     assert_eq!(configured.collect::<Vec<_>>(), composed());
+    let example = include_str!("../../../examples/axum-service/docker-compose.yml");
+    assert_eq!(arguments(example.lines()), composed(), "in the example");
 }
 
 #[tokio::test]
