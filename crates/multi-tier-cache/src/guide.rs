@@ -4,7 +4,8 @@
 //! The module is documentation only: no program contains it.
 
 /// A module for each page. The first line gives the links of a page their targets in the documentation: a page's own are
-/// those of the repository, and of two definitions of a link the first one counts.
+/// those of the repository, and of two definitions of a link the first one counts. (So an example that fails is told with
+/// the name of its page's module, and with a line that counts from the first of the links.)
 macro_rules! pages {
     ($($name:ident $file:literal),+ $(,)?) => {
         $(
@@ -31,5 +32,9 @@ pages! {
     security "security.md",
     testing "testing.md",
     tuning "tuning.md",
+    from_0_6 "migration/multi-tier-cache-0.6.md",
+    from_cached "migration/cached.md",
+    from_moka "migration/moka.md",
+    from_redis "migration/redis-rs.md",
     faq "faq.md",
 }

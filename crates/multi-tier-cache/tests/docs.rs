@@ -65,6 +65,55 @@ fn the_defaults_that_the_guide_quotes_are_those_of_the_code() {
     assert!(quoted > 20, "{quoted}: has the form of the tables changed?");
 }
 
+/// Where a sentence quotes a default: the page, the words, and in them the value.
+#[test]
+fn the_defaults_in_the_sentences_of_the_guide_are_those_of_the_code() {
+    macro_rules! quoted {
+        ($($page:literal $words:literal $value:literal $name:ident),+ $(,)?) => {
+            [$(($page, $words, $value, Quantity::quantity(defaults::$name))),+]
+        };
+    }
+    let quoted = quoted! {
+        "tiers.md" "QuickCache with 2,000 entries" "2,000" L1_ENTRIES,
+        "tiers.md" "one in 10 |" "10" PROMOTION_FREQUENCY,
+        "tiers.md" "longer than 8 MiB" "8 MiB" MAX_VALUE_BYTES,
+        "tiers.md" "longer than\n16 KiB" "16 KiB" COMPRESS_ABOVE,
+        "tiers.md" "ends within 1 s." "1 s" TIER_BUDGET,
+        "tiers.md" "left\nalone for 200 ms" "200 ms" BREAKER_WINDOW,
+        "promotion.md" "N is 10 unless set" "10" PROMOTION_FREQUENCY,
+        "promotion.md" "for 5 min." "5 min" PROMOTED_TTL,
+        "coherence.md" "last proof          2 s (bound)" "2 s" STALENESS_BOUND,
+        "coherence.md" "30 s (limit)" "30 s" STALENESS_LIMIT,
+        "coherence.md" "in the last 120 s it does again" "120 s" JOURNAL_WINDOW,
+        "coherence.md" "another takes over and the late store is refused | 10 s" "10 s" LEASE,
+        "freshness.md" "the deadline of loads (30 s)" "30 s" LOAD_DEADLINE,
+        "freshness.md" "its TTL: 5 min unless set" "5 min" TTL,
+        "freshness.md" "at most 1,024 per cache" "1,024" REFRESHES,
+        "freshness.md" "not loaded again for 5 s" "5 s" ERROR_THROTTLE,
+        "freshness.md" "+ pause (5 s)" "5 s" ERROR_THROTTLE,
+        "batch.md" "up to 1,000 keys" "1,000" READ_CHUNK,
+        "batch.md" "at most 256 at a time" "256" BATCH_WIDTH,
+        "backends.md" "counts 1 KiB" "1 KiB" QUICKCACHE_OBJECT_BYTES,
+        "backends.md" "2 min unless set" "2 min" MOKA_TIME_TO_IDLE,
+        "backends.md" "after 1 h\n" "1 h" MOKA_TIME_TO_LIVE,
+        "backends.md" "budget of 1 s" "1 s" TIER_BUDGET,
+        "services.md" "fit into 1 s |" "1 s" TIER_BUDGET,
+        "services.md" "alone for 200 ms" "200 ms" BREAKER_WINDOW,
+        "operations.md" "100,000 entries of some" "100,000" LOG_LENGTH,
+        "operations.md" "after 20 ms to" "20 ms" RECONNECT_PAUSE_MIN,
+        "operations.md" "to 500 ms |" "500 ms" RECONNECT_PAUSE_MAX,
+        "security.md" "longer than 8 MiB" "8 MiB" MAX_VALUE_BYTES,
+        "security.md" "at most 64 KiB" "64 KiB" MAX_KEY_BYTES,
+        "security.md" "over 16 MiB" "16 MiB" MESSAGE_BYTES_MAX,
+        "faq.md" "not repeated for 5 s" "5 s" ERROR_THROTTLE,
+    };
+    for (page, words, value, expected) in quoted {
+        let text = read(&root().join(GUIDE).join(page));
+        assert!(text.contains(words) && words.contains(value), "{page} does not say `{words}`");
+        assert_eq!(amount(value), Some(expected), "{page}: {words}");
+    }
+}
+
 fn known_defaults() -> BTreeMap<&'static str, u128> {
     macro_rules! constants {
         ($($name:ident)+) => { BTreeMap::from([$((stringify!($name), Quantity::quantity(defaults::$name))),+]) };
