@@ -92,6 +92,7 @@ fn the_defaults_in_the_sentences_of_the_guide_are_those_of_the_code() {
         "freshness.md" "not loaded again for 5 s" "5 s" ERROR_THROTTLE,
         "freshness.md" "+ pause (5 s)" "5 s" ERROR_THROTTLE,
         "batch.md" "up to 1,000 keys" "1,000" READ_CHUNK,
+        "batch.md" "for every 1,000 keys" "1,000" KEYS_PER_MESSAGE,
         "batch.md" "at most 256 at a time" "256" BATCH_WIDTH,
         "backends.md" "counts 1 KiB" "1 KiB" QUICKCACHE_OBJECT_BYTES,
         "backends.md" "2 min unless set" "2 min" MOKA_TIME_TO_IDLE,
