@@ -18,10 +18,10 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use axum::Router;
 use multi_tier_cache::backends::RedisConfig;
 use multi_tier_cache::{Arc, CacheSystem, CacheSystemBuilder, QuickCacheBackend};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -43,9 +43,11 @@ async fn main() -> Result<()> {
 
     let listen = variable("LISTEN", "127.0.0.1:8080");
     let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    // Whoever reads that it listens may tell it to end.
+    let ended = told_to_end()?;
     writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?)?;
 
-    serve(listener, system.clone(), shop).await?;
+    serve(listener, routes::app(system.clone(), shop), ended).await?;
     system.shutdown().await;
     tracing::info!("ended");
     Ok(())
@@ -59,21 +61,18 @@ async fn cache() -> Result<CacheSystem> {
     Ok(builder.build().await?)
 }
 
-/// Answers requests until the service is told to end; those under way then have [`DRAIN`].
-async fn serve(listener: TcpListener, system: CacheSystem, shop: Shop) -> Result<()> {
-    let (stop, stopped) = watch::channel(false);
-    let ended = told_to_end()?;
-    tokio::spawn(async move {
+/// Answers requests until `ended`; those under way then have [`DRAIN`].
+async fn serve(listener: TcpListener, app: Router, ended: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    let (stop, mut stopped) = watch::channel(false);
+    let ended = async move {
         ended.await;
+        tracing::info!("told to end");
         stop.send_replace(true);
-    });
-    let told = |mut stopped: watch::Receiver<bool>| async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let app = routes::app(system, shop);
-    let server = axum::serve(listener, app).with_graceful_shutdown(told(stopped.clone()));
+    let server = axum::serve(listener, app).with_graceful_shutdown(ended);
     let drained = async {
-        told(stopped).await;
+        // The sender is dropped only when the server has ended.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
         sleep(DRAIN).await;
     };
     tokio::select! {
@@ -86,14 +85,24 @@ async fn serve(listener: TcpListener, system: CacheSystem, shop: Shop) -> Result
 }
 
 /// Ends at SIGTERM, as orchestrators send it, or Ctrl-C.
-fn told_to_end() -> Result<impl Future<Output = ()>> {
+#[cfg(unix)]
+fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("told to end");
+    })
+}
+
+/// Ends at Ctrl-C.
+#[cfg(not(unix))]
+fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
     })
 }
 
