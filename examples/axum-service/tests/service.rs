@@ -69,9 +69,17 @@ impl Instance {
     }
 
     /// Sends SIGTERM and answers the exit code.
-    fn terminate(mut self) -> Option<i32> {
+    fn terminate(self) -> Option<i32> {
+        self.tell_to_end();
+        self.ended()
+    }
+
+    fn tell_to_end(&self) {
         let pid = Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    fn ended(mut self) -> Option<i32> {
         until("the process to end", PATIENCE, || self.process.try_wait().unwrap().is_some());
         self.process.wait().unwrap().code()
     }
@@ -133,8 +141,8 @@ fn two_instances_load_once_see_changes_outlive_redis_and_end_when_told() {
     until("the other to see what changed meanwhile", PATIENCE, || other.get("/products/7").body.contains("Quiet lamp"));
     until("Redis to be back", PATIENCE, || one.get("/health").body.contains(r#""status":"ok""#));
 
-    assert_eq!(one.terminate(), Some(0));
-    assert_eq!(other.get("/products/7").status, 200);
+    assert_eq!(a_request_under_way_is_answered_before_the_end(one), Some(0));
+    until("the other to see it", BOUND, || other.get("/products/9").body.contains("Last order"));
     assert_eq!(other.terminate(), Some(0));
 }
 
@@ -195,4 +203,28 @@ fn without_redis_both_answer(one: &Instance, other: &Instance) {
     let changed = one.put("/products/7", &details("Quiet lamp", "lamps"));
     assert_eq!(changed.status, 202, "others see it later");
     assert!(one.get("/products/7").body.contains("Quiet lamp"), "at once where it was made");
+}
+
+/// The service is told to end while it waits for the second half of a request. Answers the exit code.
+fn a_request_under_way_is_answered_before_the_end(instance: Instance) -> Option<i32> {
+    let body = details("Last order", "clocks");
+    let mut stream = TcpStream::connect(&instance.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "PUT /products/9 HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nexpect: 100-continue\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        instance.address,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut go_on = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut go_on).unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100"), "{go_on:?}");
+    instance.tell_to_end();
+    until("no more connections to be taken", PATIENCE, || TcpStream::connect(&instance.address).is_err());
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert_eq!(Response::parse(&response).status, 204, "{response}");
+    instance.ended()
 }
