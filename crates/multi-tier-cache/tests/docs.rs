@@ -85,6 +85,8 @@ fn the_defaults_in_the_sentences_of_the_guide_are_those_of_the_code() {
         "coherence.md" "last proof          2 s (bound)" "2 s" STALENESS_BOUND,
         "coherence.md" "30 s (limit)" "30 s" STALENESS_LIMIT,
         "coherence.md" "in the last 120 s it does again" "120 s" JOURNAL_WINDOW,
+        "coherence.md" "the journal's 120 s" "120 s" JOURNAL_WINDOW,
+        "operations.md" "invalidated in the last 120 s" "120 s" JOURNAL_WINDOW,
         "coherence.md" "another takes over and the late store is refused | 10 s" "10 s" LEASE,
         "freshness.md" "the deadline of loads (30 s)" "30 s" LOAD_DEADLINE,
         "freshness.md" "its TTL: 5 min unless set" "5 min" TTL,

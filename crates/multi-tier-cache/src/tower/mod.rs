@@ -60,7 +60,8 @@ type Keep<V> = Arc<dyn Fn(V) -> Loaded<V> + Send + Sync>;
 ///
 /// The layered service is always ready: a hit needs nothing of the inner one. A request that does need it waits, in its
 /// own future, until a clone of the inner service is ready. So backpressure reaches those who load and those who wait for
-/// them. Put what sheds load (`load_shed`) inside of this layer; outside it would see no pressure.
+/// them; the deadline of loads holds for the wait and the call together. Put what sheds load (`load_shed`) inside of this
+/// layer; outside it would see no pressure.
 ///
 /// # Cancellation
 ///

@@ -13,8 +13,8 @@ use tower::Service;
 /// A service that is ready when the test says so, and must not be called before.
 #[derive(Debug)]
 pub(crate) struct Gate<S> {
-    pub(crate) inner: S,
-    pub(crate) open: watch::Receiver<bool>,
+    inner: S,
+    open: watch::Receiver<bool>,
     /// This very clone was found ready.
     ready: bool,
 }

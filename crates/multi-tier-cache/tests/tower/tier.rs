@@ -1,8 +1,7 @@
 //! A service as a tier.
 
 use std::convert::Infallible;
-use std::future::{Pending, Ready, ready};
-use std::task::{Context, Poll};
+use std::future::{Ready, ready};
 use std::time::Duration;
 
 use multi_tier_cache::backends::{QuickCacheBackend, ServiceTier, StoreReply, StoreRequest, StoreService};
@@ -13,7 +12,7 @@ use multi_tier_cache::{
 };
 use tokio::sync::watch;
 use tower::retry::Policy;
-use tower::{BoxError, Service, ServiceBuilder, service_fn};
+use tower::{BoxError, ServiceBuilder, service_fn};
 
 use super::Gate;
 
@@ -123,20 +122,8 @@ async fn a_request_waits_until_the_service_is_ready() {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_never_is_ready_costs_one_budget() {
-    #[derive(Clone)]
-    struct Never;
-    impl Service<StoreRequest> for Never {
-        type Response = StoreReply;
-        type Error = Infallible;
-        type Future = Pending<Result<StoreReply, Infallible>>;
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Pending
-        }
-        fn call(&mut self, _: StoreRequest) -> Self::Future {
-            unreachable!("it was called before it was ready")
-        }
-    }
-    let system = over(ServiceTier::new("Never", Never)).await;
+    let (_open, gate) = watch::channel(false);
+    let system = over(ServiceTier::new("Never", Gate::new(StoreService::new(faulty()), gate))).await;
     let before = tokio::time::Instant::now();
     assert!(system.cache_manager().get("k").await.unwrap_err().is_retryable());
     assert_eq!(before.elapsed(), multi_tier_cache::defaults::TIER_BUDGET);
