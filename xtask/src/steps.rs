@@ -16,7 +16,7 @@ const LIBRARY: &str = "multi-tier-cache";
 const EXAMPLES: &str = "crates/multi-tier-cache/examples";
 
 /// Each is compiled alone; the empty one stands for none of them.
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 14] = [
     "",
     "default",
     "macros",
@@ -28,6 +28,7 @@ const FEATURES: [&str; 13] = [
     "bincode",
     "uuid",
     "quick_cache",
+    "tower",
     "test-util",
     "full",
 ];

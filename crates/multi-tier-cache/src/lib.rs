@@ -44,6 +44,8 @@
 //! read [`at_least`](CallOptions::at_least) that position reflects it on any instance. `PROTOCOL.md` has the details, and what happens
 //! when something fails.
 //!
+//! The [guide](guide::contents) has a page for each concept: tiers, freshness, tags, tests of your code, operations and more.
+//!
 //! # Features
 //!
 //! | feature | gives |
@@ -55,6 +57,7 @@
 //! | `msgpack`, `bincode` | serializers besides JSON; prefer `msgpack`: bincode 1.3 is unmaintained (RUSTSEC-2025-0141) |
 //! | `postcard` | `PostcardCodec`, the most compact of the formats for typed values |
 //! | `uuid` | `uuid::Uuid` as a [`CacheKey`] |
+//! | `tower` | `tower::CacheLayer`, a cache in front of a service; `backends::ServiceTier`, a service as a tier |
 //! | `full` | all of these |
 //! | `test-util` | `testing`: a fleet in one process, counted loads, a manual clock, tiers that fail, barriers between a cache and its coordinator |
 //!
@@ -88,6 +91,9 @@ pub mod defaults;
 mod engine;
 pub mod entry;
 pub mod error;
+// Its examples use the features of `full` and `test-util`.
+#[cfg(any(all(doc, not(doctest)), all(doctest, feature = "full", feature = "test-util")))]
+pub mod guide;
 pub mod invalidation;
 mod local;
 mod policy;
@@ -102,6 +108,8 @@ mod system;
 mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testing;
+#[cfg(feature = "tower")]
+pub mod tower;
 pub mod traits;
 mod wire;
 

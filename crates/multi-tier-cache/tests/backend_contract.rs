@@ -58,6 +58,20 @@ async fn dashmap_keeps_the_contract() {
     backend_contract(make, in_process("DashMap", &time)).await;
 }
 
+#[cfg(feature = "tower")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_keeps_the_contract() {
+    use multi_tier_cache::Capabilities;
+    use multi_tier_cache::backends::{ServiceTier, StoreService};
+    let time = ManualClock::new();
+    let capabilities = Capabilities::PATTERN.and(Capabilities::CLEAR).and(Capabilities::SHARED);
+    let make = || {
+        let service = StoreService::new(Arc::new(DashMapCache::new().with_clock(time.clock())));
+        Arc::new(ServiceTier::new("Service", service).with_capabilities(capabilities)) as Backend
+    };
+    backend_contract(make, Expect { in_process: false, ..in_process("Service", &time) }).await;
+}
+
 #[cfg(feature = "moka")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn moka_keeps_the_contract() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, top to bottom: each imports from rows below its own, and freely within itself.
 const ROWS: &[&[&str]] = &[
-    &["cache", "cache_manager", "system", "builder"],
+    &["cache", "cache_manager", "system", "builder", "tower"],
     &["engine"],
     &["stack", "invalidation"],
     &["local", "coordinator"],
@@ -22,6 +22,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("cache_manager", "cache"),
     ("system", "cache"),
     ("builder", "cache"),
+    ("tower", "cache"),
     ("cache_manager", "system"),
     ("system", "cache_manager"),
     ("system", "builder"),

@@ -15,6 +15,8 @@ pub mod quickcache_cache;
 pub(crate) mod redis;
 #[cfg(feature = "redis")]
 pub mod redis_cache;
+#[cfg(feature = "tower")]
+pub mod service_tier;
 
 #[cfg(feature = "redis")]
 pub use self::redis::config::RedisConfig;
@@ -26,6 +28,8 @@ pub use moka_cache::{MokaCache, MokaCacheConfig};
 pub use quickcache_cache::QuickCacheBackend;
 #[cfg(feature = "redis")]
 pub use redis_cache::RedisCache;
+#[cfg(feature = "tower")]
+pub use service_tier::{ServiceTier, StoreReply, StoreRequest, StoreService};
 
 /// The first tier of programs that configure Moka.
 #[cfg(feature = "moka")]
