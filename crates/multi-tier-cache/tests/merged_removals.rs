@@ -171,7 +171,7 @@ async fn a_server_that_dies_is_an_error_to_every_caller_and_a_debt() {
         proxy.reset();
     };
     let (removed, ()) = timeout(PATIENCE, async { tokio::join!(removals, kill) }).await.unwrap();
-    assert!(removed.iter().all(|removed| removed.as_ref().is_err_and(|error| error.is_retryable())));
+    assert!(removed.iter().all(|removed| removed.as_ref().is_err_and(CacheError::is_retryable)));
     assert_eq!(cache.coherence_stats().pending_invalidations, KEYS);
     proxy.pass();
     server.restart().unwrap();
