@@ -1,8 +1,9 @@
 //! The one place that writes to standard output: answers as text for people or as JSON, and complaints.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
+use console::Term;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind};
@@ -50,12 +51,13 @@ impl Output {
     /// # Errors
     /// As [`show`](Self::show).
     pub(crate) fn redraw(&mut self, report: &impl Report) -> Result<(), Failure> {
-        if self.json || !io::stdout().is_terminal() {
+        let terminal = Term::stdout();
+        if self.json || !terminal.is_term() {
             let gap = if self.redrawn && !self.json { "\n" } else { "" };
             self.redrawn = true;
             return write(format!("{gap}{}", self.rendered(report)).as_bytes());
         }
-        let lines = self.rendered(report).replace('\n', &format!("{CLEAR_LINE}\n"));
+        let lines = clipped(&self.rendered(report), terminal.size());
         let first = if self.redrawn { "" } else { CLEAR_SCREEN };
         self.redrawn = true;
         write(format!("{first}{TOP}{lines}{CLEAR_BELOW}").as_bytes())
@@ -84,6 +86,13 @@ impl Output {
         report.human(&mut page);
         page.0
     }
+}
+
+/// As much of a text as a terminal of so many rows and columns shows without scrolling or wrapping.
+fn clipped(text: &str, (rows, columns): (u16, u16)) -> String {
+    let lines = text.lines().take(usize::from(rows.saturating_sub(1)));
+    let cut = lines.map(|line| line.chars().take(columns.into()).collect::<String>());
+    cut.map(|line| format!("{line}{CLEAR_LINE}\n")).collect()
 }
 
 /// Writes bytes to standard output as they are.
@@ -144,6 +153,12 @@ mod tests {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
         page.table(&["name", "n"], 1, &[row(["a", "1,000"]), row(["longer", "2"])]);
         assert_eq!(page.0, "name        n\na       1,000\nlonger      2\n");
+    }
+
+    #[test]
+    fn what_a_terminal_has_no_room_for_is_left_out() {
+        assert_eq!(clipped("abc\nd\ne\n", (3, 2)), "ab\x1b[K\nd\x1b[K\n");
+        assert_eq!(clipped("abc\n", (0, 0)), "");
     }
 
     #[test]

@@ -117,18 +117,18 @@ pub(super) async fn clock(session: &mut Session) -> Result<Check, Failure> {
     let here = asked + asked.elapsed().unwrap_or_default() / 2;
     let there = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros);
     let (apart, word) = match there.duration_since(here) {
-        Ok(ahead) => (ahead, "ahead"),
+        Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
     let millis = u64::try_from(apart.as_millis()).unwrap_or(u64::MAX);
-    let text = format!("{} {word} of this machine's; the cache compares no clocks", duration(apart));
+    let text = format!("{} {word} this machine's; the cache compares no clocks", duration(apart));
     let check = if apart > APART {
         Check::new("clock", Level::Warning, text)
             .advising("Set both by NTP, or times in logs and audit streams mislead.")
     } else {
         Check::ok("clock", text)
     };
-    Ok(check.with(json!({ "apart_ms": millis, "server_is": word })))
+    Ok(check.with(json!({ "apart_ms": millis, "server_is_ahead": word == "ahead of" })))
 }
 
 /// Round trips, one after the other.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use multi_tier_cache::defaults::SCAN_BATCH;
-use multi_tier_cache::inspect::{Bus, Kind, Namespace};
+use multi_tier_cache::inspect::{Bus, KeyKind, Namespace};
 use redis::{cmd, pipe};
 use serde_json::json;
 
@@ -65,7 +65,7 @@ struct Amount {
 /// Keys by what they are to this namespace.
 #[derive(Debug, Default)]
 struct Tally {
-    own: BTreeMap<Kind, Amount>,
+    own: BTreeMap<KeyKind, Amount>,
     others: Amount,
     /// Prefixes and channels of other namespaces.
     namespaces: BTreeSet<(String, String)>,
@@ -92,7 +92,7 @@ impl Tally {
         self.own.values().fold(Amount::default(), add)
     }
 
-    fn keys_of(&self, kind: Kind) -> u64 {
+    fn keys_of(&self, kind: KeyKind) -> u64 {
         self.own.get(&kind).map_or(0, |amount| amount.keys)
     }
 }
@@ -146,11 +146,11 @@ fn told(tally: &Tally, prefix: &str, rest: Option<(u64, Option<u64>)>) -> Check 
         format!("{}{size}", counted(amount.keys, "key"))
     };
     let kinds = [
-        (Kind::Value, "value"),
-        (Kind::Lease, "lease"),
-        (Kind::Tombstone, "tombstone"),
-        (Kind::Tag, "tag"),
-        (Kind::Group, "subscriber"),
+        (KeyKind::Value, "value"),
+        (KeyKind::Lease, "lease"),
+        (KeyKind::Tombstone, "tombstone"),
+        (KeyKind::Tag, "tag"),
+        (KeyKind::Group, "subscriber"),
     ];
     let parts: Vec<_> =
         kinds.iter().map(|(kind, name)| (tally.keys_of(*kind), *name)).filter(|(keys, _)| *keys > 0).collect();
@@ -164,11 +164,11 @@ fn told(tally: &Tally, prefix: &str, rest: Option<(u64, Option<u64>)>) -> Check 
     }
     let facts = json!({
         "own": { "keys": tally.own().keys, "bytes": tally.weighed.then_some(tally.own().bytes) },
-        "values": tally.keys_of(Kind::Value),
-        "leases": tally.keys_of(Kind::Lease),
-        "tombstones": tally.keys_of(Kind::Tombstone),
-        "tags": tally.keys_of(Kind::Tag),
-        "subscribers": tally.keys_of(Kind::Group),
+        "values": tally.keys_of(KeyKind::Value),
+        "leases": tally.keys_of(KeyKind::Lease),
+        "tombstones": tally.keys_of(KeyKind::Tombstone),
+        "tags": tally.keys_of(KeyKind::Tag),
+        "subscribers": tally.keys_of(KeyKind::Group),
         "others": { "keys": tally.others.keys, "bytes": tally.weighed.then_some(tally.others.bytes) },
         "complete": rest.is_none(),
         "namespaces": tally.namespaces.iter().map(|(prefix, channel)| json!({ "prefix": prefix, "channel": channel })).collect::<Vec<_>>(),

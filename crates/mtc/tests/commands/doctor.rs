@@ -92,6 +92,10 @@ fn a_user_with_the_rights_of_the_protocol_has_all_that_a_cache_needs() {
     assert_eq!(rights["facts"]["wanting"], json!(["SCAN (for removals by pattern)"]));
     assert_eq!(check(&found, "version")["level"], "unknown", "INFO is not allowed");
     assert_eq!(check(&found, "keys")["level"], "unknown", "SCAN is not allowed");
+    let removal = shop.mtc.run(in_shop(&["invalidate", "users:7"]));
+    assert_eq!(removal.code, 0, "{removal:?}");
+    let pattern = shop.mtc.run(in_shop(&["invalidate-pattern", "users:*"]));
+    assert!(pattern.code == 1 && pattern.err.to_lowercase().contains("scan"), "{pattern:?}");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! `mtc get`.
 
+use std::time::Duration;
+
+use multi_tier_cache::{CacheError, Freshness, MsgPackSerializer};
 use serde_json::{Value, json};
 
 use crate::program::Ended;
@@ -101,6 +104,26 @@ fn a_long_value_is_cut_for_people_only() {
     assert!(get(&shop, &["long"]).out.contains("… (--full shows the rest)"));
     assert!(get(&shop, &["long", "--full"]).out.contains(&long));
     assert_eq!(get_json(&shop, "long")["value"]["text"], long);
+}
+
+#[test]
+fn other_formats_are_shown_as_far_as_they_can_be() {
+    let shop = Shop::open();
+    let instance = shop.instance();
+    let freshness = Freshness::new(Duration::from_secs(300)).with_negative_ttl(Duration::from_secs(60));
+    let pages =
+        instance.system.cache_builder::<String, Vec<String>>("pages").codec(MsgPackSerializer).freshness(freshness);
+    let pages = pages.build().unwrap();
+    let long = vec!["a".repeat(100_000)];
+    shop.wait(pages.insert("long", long.clone())).unwrap();
+    shop.wait(pages.get_or_load_optional("none", || async { Ok::<_, CacheError>(None) })).unwrap();
+    let found = get_json(&shop, "pages:long");
+    assert_eq!((&found["value"]["json"], &found["format"]), (&json!(long), &json!("typed value, MessagePack")));
+    assert!(found["size"].as_u64().unwrap() < 10_000, "compressed: {}", found["size"]);
+    let none = get(&shop, &["pages:none"]);
+    assert!(none.code == 0 && none.out.contains("none: the source does not have it"), "{none:?}");
+    let none = get_json(&shop, "pages:none");
+    assert_eq!((&none["head"]["absent"], &none["value"]), (&json!(true), &Value::Null));
 }
 
 #[test]

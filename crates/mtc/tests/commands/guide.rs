@@ -101,7 +101,7 @@ fn words(command: &str) -> Vec<String> {
 
 /// The lines without what differs from run to run: words with digits, and units.
 fn shape(lines: &[String]) -> Vec<String> {
-    const UNITS: &[&str] = &["ns", "µs", "ms", "s", "min", "h", "B", "KiB", "MiB", "GiB", "ahead", "behind"];
+    const UNITS: &[&str] = &["ns", "µs", "ms", "s", "min", "h", "B", "KiB", "MiB", "GiB", "ahead", "of", "behind"];
     let lasts = |word: &&str| {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
         !word.contains(|c: char| c.is_ascii_digit()) && !UNITS.contains(&bare)

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use test_servers::RedisServer;
 
 use crate::program::{Mtc, ended};
-use crate::shop::Shop;
+use crate::shop::{Shop, in_shop};
 
 const COMMANDS: &[&str] =
     &["doctor", "get", "invalidate", "invalidate-tag", "invalidate-pattern", "tail", "stats", "bench", "completions"];
@@ -108,6 +108,30 @@ fn a_wrong_password_is_told_and_none_is_shown() {
     assert!(!format!("{ended:?}").contains("correct-horse"), "{ended:?}");
     let ended = Mtc::nowhere().run(["get", "k", "--url", "redis://:battery-staple@:x"]);
     assert!(ended.code == 2 && !ended.err.contains("battery-staple"), "{ended:?}");
+}
+
+#[test]
+fn the_rights_that_the_guide_names_are_enough() {
+    let shop = Shop::open();
+    let _instance = shop.stocked();
+    let url = format!("redis://looks:pw@127.0.0.1:{}", shop.server.port());
+    let run = |rights: &str, arguments: &[&str]| {
+        let rule = ["ACL", "SETUSER", "looks", "reset", "on", ">pw", "~*", "+ping"];
+        shop.command(&[&rule[..], &rights.split(' ').collect::<Vec<_>>()].concat());
+        Mtc::at(&url).run(in_shop(arguments))
+    };
+    for (rights, arguments) in [
+        ("+type +pttl +get +hmget +mget", &["get", "users:7"][..]),
+        ("+scan", &["invalidate-pattern", "users:*", "--dry-run"]),
+    ] {
+        let ended = run(rights, arguments);
+        assert_eq!(ended.code, 0, "{ended:?}");
+    }
+    assert_eq!(shop.mtc.run(in_shop(&["invalidate", "users:7"])).code, 0);
+    let ended = run("+hmget +xrange +xread", &["tail", "--since", "start", "--count", "1"]);
+    assert!(ended.code == 0 && ended.out.contains("users:7"), "{ended:?}");
+    let ended = run("+get", &["tail"]);
+    assert!(ended.code == 1 && ended.err.contains("hmget"), "{ended:?}");
 }
 
 #[test]

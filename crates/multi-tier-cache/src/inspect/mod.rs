@@ -32,6 +32,6 @@ pub use stored::{Stored, codec_name, decode, holds};
 
 pub use crate::coordinator::Recorded;
 #[cfg(feature = "redis")]
-pub use crate::coordinator::redis::names::Kind;
+pub use crate::coordinator::redis::names::KeyKind;
 pub use crate::wire::envelope::{Arrival, Envelope, Rejected};
 pub use crate::wire::tagged::Tags;

@@ -3,18 +3,18 @@
 use crate::backends::redis::config::RedisConfig;
 use crate::backends::redis::scan::KeyPattern;
 use crate::coordinator::check_channel;
-use crate::coordinator::redis::names::{Kind, Names};
+use crate::coordinator::redis::names::{KeyKind, Names};
 use crate::error::CacheResult;
 
 /// The keys of the caches that share a prefix and a channel.
 ///
 /// ```
-/// use multi_tier_cache::inspect::{Kind, Namespace};
+/// use multi_tier_cache::inspect::{KeyKind, Namespace};
 ///
 /// let shop = Namespace::new("shop:", "cache:invalidate")?;
 /// assert_eq!(shop.value("users:7")?, "shop:users:7");
 /// assert_eq!(shop.log(), "mtc:{cache:invalidate}:5:shop::log");
-/// assert_eq!(shop.kind(b"mtc:l:w:{shop:users:7}"), Some(Kind::Lease));
+/// assert_eq!(shop.kind(b"mtc:l:w:{shop:users:7}"), Some(KeyKind::Lease));
 /// assert_eq!(shop.kind(b"blog:1"), None);
 /// # Ok::<(), multi_tier_cache::CacheError>(())
 /// ```
@@ -104,14 +104,14 @@ impl Namespace {
     /// What the key called `name` in the server is to this namespace; `None` if it is not its own. Without a prefix every
     /// key that is not the library's own counts as a value, whoever wrote it.
     #[must_use]
-    pub fn kind(&self, name: &[u8]) -> Option<Kind> {
+    pub fn kind(&self, name: &[u8]) -> Option<KeyKind> {
         self.names.kind(name)
     }
 
     /// The key that a cache knows the value called `name` by; `None` if it is not UTF-8 or not the name of a value.
     #[must_use]
     pub fn key<'n>(&self, name: &'n [u8]) -> Option<&'n str> {
-        let value = self.kind(name).filter(|kind| *kind == Kind::Value).and(str::from_utf8(name).ok());
+        let value = self.kind(name).filter(|kind| *kind == KeyKind::Value).and(str::from_utf8(name).ok());
         value?.strip_prefix(&*self.names.prefix)
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Names {
 /// What a key in the server holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum KeyKind {
     /// A cached value.
     Value,
     /// The lease of a load.
@@ -76,24 +76,24 @@ impl Names {
 
     /// What the key called `name` in the server is to this namespace; `None` if it is not its own. Without a prefix every
     /// key that is not the library's own is a value, whoever wrote it, and so is every lease.
-    pub(crate) fn kind(&self, name: &[u8]) -> Option<Kind> {
+    pub(crate) fn kind(&self, name: &[u8]) -> Option<KeyKind> {
         let is_own = |key: &[u8]| key.starts_with(self.prefix.as_bytes()) && !key.starts_with(RESERVED.as_bytes());
         if let Some(kind) = self.kind_of_state(name) {
             return Some(kind);
         }
         match (besides(LEASE, name), besides(TOMBSTONE, name)) {
-            (Some(key), _) => is_own(key).then_some(Kind::Lease),
-            (None, Some(key)) => is_own(key).then_some(Kind::Tombstone),
-            (None, None) => is_own(name).then_some(Kind::Value),
+            (Some(key), _) => is_own(key).then_some(KeyKind::Lease),
+            (None, Some(key)) => is_own(key).then_some(KeyKind::Tombstone),
+            (None, None) => is_own(name).then_some(KeyKind::Value),
         }
     }
 
-    fn kind_of_state(&self, name: &[u8]) -> Option<Kind> {
+    fn kind_of_state(&self, name: &[u8]) -> Option<KeyKind> {
         match name.strip_prefix(self.own.as_bytes())? {
-            b"bus" => Some(Kind::Bus),
-            b"log" => Some(Kind::Log),
-            rest if rest.starts_with(b"tag:") => Some(Kind::Tag),
-            rest if rest.starts_with(b"group:") => Some(Kind::Group),
+            b"bus" => Some(KeyKind::Bus),
+            b"log" => Some(KeyKind::Log),
+            rest if rest.starts_with(b"tag:") => Some(KeyKind::Tag),
+            rest if rest.starts_with(b"group:") => Some(KeyKind::Group),
             _ => None,
         }
     }
@@ -175,21 +175,21 @@ mod tests {
         let (shop, all) = (Names::new("shop:", "ch"), Names::new("", "ch"));
         for key in ["user:1", "{user}:1", "a{b", ""] {
             let names = shop.key(key).unwrap();
-            assert_eq!(shop.kind(names.value.as_bytes()), Some(Kind::Value), "{key}");
-            assert_eq!(shop.kind(names.lease.as_bytes()), Some(Kind::Lease), "{key}");
-            assert_eq!(shop.kind(names.tombstone.as_bytes()), Some(Kind::Tombstone), "{key}");
+            assert_eq!(shop.kind(names.value.as_bytes()), Some(KeyKind::Value), "{key}");
+            assert_eq!(shop.kind(names.lease.as_bytes()), Some(KeyKind::Lease), "{key}");
+            assert_eq!(shop.kind(names.tombstone.as_bytes()), Some(KeyKind::Tombstone), "{key}");
         }
-        assert_eq!(shop.kind(shop.bus.as_bytes()), Some(Kind::Bus));
-        assert_eq!(shop.kind(shop.log.as_bytes()), Some(Kind::Log));
-        assert_eq!(shop.kind(shop.tag("bus").as_bytes()), Some(Kind::Tag));
-        assert_eq!(shop.kind(shop.group("log").as_bytes()), Some(Kind::Group));
+        assert_eq!(shop.kind(shop.bus.as_bytes()), Some(KeyKind::Bus));
+        assert_eq!(shop.kind(shop.log.as_bytes()), Some(KeyKind::Log));
+        assert_eq!(shop.kind(shop.tag("bus").as_bytes()), Some(KeyKind::Tag));
+        assert_eq!(shop.kind(shop.group("log").as_bytes()), Some(KeyKind::Group));
         for other in
             ["sho:1", "mtc:l:w:{user:1}", "mtc:l:", "mtc:{ch}:0::bus", "mtc:{ch}:5:shop::new", "mtc:new:shop:1"]
         {
             assert_eq!(shop.kind(other.as_bytes()), None, "{other}");
         }
-        assert_eq!(all.kind(b"anything"), Some(Kind::Value));
-        assert_eq!(all.kind(b"mtc:l:w:{anything}"), Some(Kind::Lease));
+        assert_eq!(all.kind(b"anything"), Some(KeyKind::Value));
+        assert_eq!(all.kind(b"mtc:l:w:{anything}"), Some(KeyKind::Lease));
         assert_eq!(all.kind(shop.bus.as_bytes()), None);
         for names in [&shop, &all, &Names::new("a:bus", "c:h")] {
             let found = Names::of_bus(&names.bus).unwrap();
