@@ -1,13 +1,14 @@
 //! The way to the cache: a connection for looking, and a cache for changing.
 
+use std::error::Error;
 use std::fs;
 use std::time::Duration;
 
 use multi_tier_cache::backends::RedisConfig;
 use multi_tier_cache::inspect::{Bus, Namespace, Server};
-use multi_tier_cache::{CacheSystem, CacheSystemBuilder, InvalidationConfig};
+use multi_tier_cache::{CacheError, CacheSystem, CacheSystemBuilder, InvalidationConfig};
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, cmd};
+use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, cmd};
 
 use crate::cli::{Audit, Target};
 use crate::failure::{Failure, Kind};
@@ -117,8 +118,16 @@ impl Session {
 
 async fn connect(server: &Server) -> Result<MultiplexedConnection, Failure> {
     server.connect().await.map_err(|error| {
-        let advice = if error.is_retryable() { AWAY } else { REFUSED };
+        let advice = if is_login_refused(&error) { REFUSED } else { AWAY };
         Failure { kind: Kind::Unreachable, ..Failure::from(error) }.advising(advice)
+    })
+}
+
+fn is_login_refused(error: &CacheError) -> bool {
+    let CacheError::BackendError(failure) = error else { return false };
+    let refusal = failure.source().and_then(|cause| cause.downcast_ref::<RedisError>());
+    refusal.is_some_and(|refusal| {
+        refusal.kind() == ErrorKind::AuthenticationFailed || matches!(refusal.code(), Some("NOAUTH" | "WRONGPASS"))
     })
 }
 

@@ -106,10 +106,10 @@ impl From<io::Error> for Failure {
 
 /// The message of `error`, and of its causes as far as it does not tell them itself.
 fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+    let mut text = in_one_line(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let words = error.to_string();
+        let words = in_one_line(error);
         // The client puts a category in front of what the server said.
         let said = words.split_once(": ").map_or(&*words, |(_, said)| said);
         if !text.contains(said) {
@@ -118,6 +118,10 @@ fn with_causes(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+fn in_one_line(error: &dyn Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use test_servers::RedisServer;
 
+use crate::metrics::serve;
 use crate::program::{Mtc, ended};
 use crate::shop::{Shop, in_shop};
 
@@ -90,6 +91,13 @@ fn a_server_that_does_not_answer_ends_with_3_in_time() {
 }
 
 #[test]
+fn a_server_that_is_no_redis_ends_with_3() {
+    let address = serve(vec![None]);
+    let ended = Mtc::nowhere().run(["get", "k", "--url", &format!("redis://{address}")]);
+    assert!(ended.code == 3 && ended.err.contains("is this its address?"), "{ended:?}");
+}
+
+#[test]
 fn a_wrong_password_is_told_and_none_is_shown() {
     let server = RedisServer::builder().password("correct-horse").start().unwrap();
     let port = server.port();
@@ -100,6 +108,7 @@ fn a_wrong_password_is_told_and_none_is_shown() {
         for arguments in [&["get", "k"][..], &["doctor"], &["tail"], &["invalidate", "k"], &["--json", "get", "k"]] {
             let ended = Mtc::at(&url).run(arguments);
             assert!(ended.code == 3 && ended.err.contains(words), "{ended:?}");
+            assert!(ended.err.contains("redis://user:password@host"), "{ended:?}");
             assert!(!format!("{ended:?}").contains("battery-staple"), "{ended:?}");
         }
     }
