@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use crate::cli::{Get, Target};
 use crate::connect::Session;
 use crate::failure::{Failure, Verdict};
+use crate::measure::micros;
 use crate::output::{Output, Page, Report, note, write};
-use crate::units::{bytes, duration, printable};
+use crate::units::{bytes, duration, millis, printable, size};
 
 /// Characters of a value that are shown to people.
 const SHOWN: usize = 4_096;
@@ -153,7 +154,7 @@ impl Report for Found {
             return self.describe_neighbours(page);
         };
         page.field("ttl", self.ttl.map_or_else(|| "no end".to_owned(), duration));
-        page.field("size", bytes(self.size.try_into().unwrap_or(u64::MAX)));
+        page.field("size", bytes(size(self.size)));
         page.field("format", format(stored));
         if let Stored::Typed(envelope) = stored {
             describe(envelope, self.ttl, page);
@@ -173,7 +174,6 @@ impl Report for Found {
     }
 
     fn json(&self) -> Value {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let lease = self.lease.map(|(lease, left)| {
             let at = |at: fn(Lease) -> Value| lease.map_or(Value::Null, at);
             json!({
@@ -248,7 +248,6 @@ fn describe(envelope: &Envelope, ttl: Option<Duration>, page: &mut Page) {
 
 fn head(envelope: &Envelope, ttl: Option<Duration>) -> Value {
     let Arrival { age, fresh_for, .. } = envelope.on_arrival(ttl);
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     json!({
         "absent": envelope.absent,
         "codec": envelope.codec,
@@ -256,7 +255,7 @@ fn head(envelope: &Envelope, ttl: Option<Duration>) -> Value {
         "lifetime_ms": millis(envelope.lifetime),
         "age_ms": millis(age),
         "fresh_for_ms": fresh_for.map(millis),
-        "load_us": u64::try_from(envelope.cost.as_micros()).unwrap_or(u64::MAX),
+        "load_us": micros(envelope.cost),
         "validator": envelope.validator,
     })
 }

@@ -11,7 +11,7 @@ use crate::connect::cache;
 use crate::failure::{Failure, Verdict};
 use crate::output::{Output, Page, Report};
 use crate::progress;
-use crate::units::{counted, printable};
+use crate::units::{counted, printable, size};
 
 /// Names of keys or tags that are shown to people; the others are counted.
 const SHOWN: usize = 10;
@@ -19,13 +19,13 @@ const SHOWN: usize = 10;
 pub(crate) async fn keys(target: &Target, options: Invalidate, output: &Output) -> Result<Verdict, Failure> {
     let keys = named(options.keys)?;
     let system = cache(target, &options.audit).await?;
-    let bar = progress::bar("removing", len(&keys));
+    let bar = progress::bar("removing", size(keys.len()));
     let mut position = None;
     // One message each, so that the bar moves.
     for chunk in keys.chunks(KEYS_PER_MESSAGE) {
         let chunk: Vec<&str> = chunk.iter().map(String::as_str).collect();
         position = system.cache_manager.remove_many(&chunk).await?;
-        bar.inc(chunk.len().try_into().unwrap_or(u64::MAX));
+        bar.inc(size(chunk.len()));
     }
     bar.finish_and_clear();
     system.shutdown().await;
@@ -35,7 +35,7 @@ pub(crate) async fn keys(target: &Target, options: Invalidate, output: &Output) 
 
 pub(crate) async fn tags(target: &Target, options: &InvalidateTag, output: &Output) -> Result<Verdict, Failure> {
     let system = cache(target, &options.audit).await?;
-    let bar = progress::bar("removing", len(&options.tags));
+    let bar = progress::bar("removing", size(options.tags.len()));
     let mut position = None;
     for tag in &options.tags {
         position = system.cache_manager.remove_tag(tag).await?;
@@ -63,10 +63,6 @@ fn named(arguments: Vec<String>) -> Result<Vec<String>, Failure> {
     if keys.is_empty() { Err(Failure::usage("no key was given")) } else { Ok(keys) }
 }
 
-fn len<T>(list: &[T]) -> u64 {
-    list.len().try_into().unwrap_or(u64::MAX)
-}
-
 /// What was removed, and where that stands in the log.
 struct Removed {
     thing: &'static str,
@@ -76,7 +72,7 @@ struct Removed {
 
 impl Report for Removed {
     fn human(&self, page: &mut Page) {
-        let number = len(&self.names);
+        let number = size(self.names.len());
         page.line(format!("{} removed on every instance", counted(number, self.thing)));
         for name in self.names.iter().take(SHOWN) {
             page.line(format!("  {}", printable(name, false)));

@@ -13,7 +13,7 @@ use crate::connect::{Session, cache};
 use crate::failure::{Failure, Verdict};
 use crate::output::{Output, Page, Report};
 use crate::progress;
-use crate::units::{counted, printable};
+use crate::units::{counted, printable, size};
 
 pub(crate) async fn run(target: &Target, options: &InvalidatePattern, output: &Output) -> Result<Verdict, Failure> {
     if options.dry_run {
@@ -43,7 +43,7 @@ async fn look<'a>(target: &Target, options: &'a InvalidatePattern) -> Result<Mat
         let mut scan = cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(&glob).arg("COUNT").arg(SCAN_BATCH);
         let (next, names): (u64, Vec<Vec<u8>>) = session.query(&scan).await?;
-        bar.inc(SCAN_BATCH.try_into().unwrap_or(u64::MAX));
+        bar.inc(size(SCAN_BATCH));
         for name in names {
             if session.namespace.kind(&name).is_none() || !seen.insert(hasher.hash_one(&name)) {
                 continue;
@@ -76,7 +76,7 @@ impl Report for Matches<'_> {
         for key in &self.some {
             page.line(format!("  {}", printable(key, false)));
         }
-        if self.number > u64::try_from(self.some.len()).unwrap_or(u64::MAX) {
+        if self.number > size(self.some.len()) {
             page.line("  …");
         }
     }

@@ -75,6 +75,16 @@ pub(crate) fn significant(number: f64) -> String {
     format!("{number:.after$}")
 }
 
+/// A length as a number that is counted with.
+pub(crate) fn size(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "shown to three digits")]
 pub(crate) fn float(number: u64) -> f64 {
     number as f64

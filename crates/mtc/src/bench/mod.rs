@@ -13,7 +13,7 @@ use crate::failure::{Failure, Verdict};
 use crate::interrupt::Interrupt;
 use crate::measure::Latencies;
 use crate::output::{Output, Page, Report};
-use crate::units::{bytes, count, counted, duration, float};
+use crate::units::{bytes, count, counted, duration, float, size};
 
 pub(crate) async fn run(target: &Target, options: &Bench, output: &Output) -> Result<Verdict, Failure> {
     let mut interrupt = Interrupt::listen()?;
@@ -40,8 +40,7 @@ struct Row {
 
 impl Row {
     fn per_second(&self) -> f64 {
-        let done = u64::try_from(self.latencies.len()).unwrap_or(u64::MAX);
-        float(done) / self.span.as_secs_f64().max(f64::MIN_POSITIVE)
+        float(size(self.latencies.len())) / self.span.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 }
 

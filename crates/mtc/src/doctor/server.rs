@@ -12,7 +12,7 @@ use crate::connect::Session;
 use crate::failure::Failure;
 use crate::measure::Latencies;
 use crate::progress;
-use crate::units::{bytes, duration, float};
+use crate::units::{bytes, duration, float, millis};
 
 /// The oldest version whose scripts and streams do what the coordinator asks of them.
 const OLDEST: (u32, u32) = (6, 2);
@@ -120,7 +120,6 @@ pub(super) async fn clock(session: &mut Session) -> Result<Check, Failure> {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
-    let millis = u64::try_from(apart.as_millis()).unwrap_or(u64::MAX);
     let text = format!("{} {word} this machine's; the cache compares no clocks", duration(apart));
     let check = if apart > APART {
         Check::new("clock", Level::Warning, text)
@@ -128,7 +127,7 @@ pub(super) async fn clock(session: &mut Session) -> Result<Check, Failure> {
     } else {
         Check::ok("clock", text)
     };
-    Ok(check.with(json!({ "apart_ms": millis, "server_is_ahead": word == "ahead of" })))
+    Ok(check.with(json!({ "apart_ms": millis(apart), "server_is_ahead": word == "ahead of" })))
 }
 
 /// Round trips, one after the other.

@@ -11,7 +11,7 @@ use super::{Check, is_forbidden};
 use crate::connect::Session;
 use crate::failure::Failure;
 use crate::progress;
-use crate::units::{bytes, count, counted};
+use crate::units::{bytes, count, counted, size};
 
 /// Other namespaces that are named to people.
 const NAMED: usize = 8;
@@ -109,10 +109,10 @@ pub(super) async fn keys(session: &mut Session, most: u64) -> Result<Check, Fail
         let batch: Option<(u64, Vec<Vec<u8>>)> = optional(session.attempt(&scan).await, session)?;
         let Some((next, names)) = batch else { return Ok(Check::untold("keys", "SCAN")) };
         let sizes = sizes(session, &names, &mut tally.weighed).await?;
-        for (name, size) in names.iter().zip(sizes) {
-            tally.add(&session.namespace, name, size);
+        for (name, bytes) in names.iter().zip(sizes) {
+            tally.add(&session.namespace, name, bytes);
         }
-        looked_at += u64::try_from(names.len()).unwrap_or(u64::MAX);
+        looked_at += size(names.len());
         bar.set_position(looked_at);
         if next == 0 || most > 0 && looked_at >= most {
             bar.finish_and_clear();

@@ -38,9 +38,8 @@ pub(super) fn since(now: &Exposition, before: &Exposition) -> Exposition {
     let mut since = now.clone();
     for (name, family) in &mut since.families {
         let earlier = before.families.get(name);
-        let counts = matches!(family.kind, Kind::Counter | Kind::Histogram);
         for sample in &mut family.samples {
-            if counts || is_count(family.kind, &sample.name) {
+            if is_count(family.kind, &sample.name) {
                 let earlier = earlier.and_then(|earlier| earlier.value(sample)).unwrap_or_default();
                 // A counter that went back was begun anew.
                 sample.value = if sample.value < earlier { sample.value } else { sample.value - earlier };
@@ -50,9 +49,10 @@ pub(super) fn since(now: &Exposition, before: &Exposition) -> Exposition {
     since
 }
 
-/// Whether a sample counts up, although its family is none of counts.
+/// Whether a sample of a family of this kind counts up.
 pub(super) fn is_count(kind: Kind, name: &str) -> bool {
     match kind {
+        _ if name.ends_with("_created") => false,
         Kind::Counter | Kind::Histogram => true,
         Kind::Summary => name.ends_with("_count") || name.ends_with("_sum"),
         Kind::Untyped => name.ends_with("_total"),

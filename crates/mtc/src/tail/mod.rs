@@ -18,6 +18,7 @@ use crate::connect::Session;
 use crate::failure::{Failure, Kind, Verdict};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, note};
+use crate::units::millis;
 
 pub(crate) async fn run(target: &Target, options: &Tail, output: &Output) -> Result<Verdict, Failure> {
     let mut interrupt = Interrupt::listen()?;
@@ -132,7 +133,7 @@ async fn look(session: &mut Session, follow: &Follow) -> Result<(Option<Bus>, Ve
 async fn wait(session: &mut Session, follow: &Follow) -> Result<(), Failure> {
     let longest = POLL_INTERVAL.min(session.timeout() / 2).max(Duration::from_millis(1));
     let mut read = cmd("XREAD");
-    read.arg("COUNT").arg(1).arg("BLOCK").arg(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX));
+    read.arg("COUNT").arg(1).arg("BLOCK").arg(millis(longest));
     read.arg("STREAMS").arg(session.namespace.log()).arg(follow.last_id());
     session.query::<Value>(&read).await.map(drop)
 }
