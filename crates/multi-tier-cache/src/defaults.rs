@@ -24,6 +24,8 @@ pub const PROMOTED_TTL: Duration = Duration::from_secs(300);
 pub const PROMOTION_FREQUENCY: usize = 10;
 /// Longest value a cache stores, in bytes.
 pub const MAX_VALUE_BYTES: usize = 8 * 1024 * 1024;
+/// Longest value that [`inspect`](crate::inspect) takes apart, in bytes: the longest string of a Redis server.
+pub const INSPECTED_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Typed values longer than this are compressed on their way into an awaited tier, in bytes …
 pub const COMPRESS_ABOVE: usize = 16 * 1024;
 /// … if that saves at least one byte in this many.

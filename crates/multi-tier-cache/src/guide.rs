@@ -29,6 +29,7 @@ pages! {
     backends "backends.md",
     services "services.md",
     operations "operations.md",
+    mtc "mtc.md",
     security "security.md",
     testing "testing.md",
     tuning "tuning.md",

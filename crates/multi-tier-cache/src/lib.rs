@@ -75,7 +75,7 @@
 //! [`CacheStrategy`], [`TierConfig`], [`CacheTier`], [`InvalidationConfig`] and [`CoherenceConfig`] configure the rest;
 //! [`CacheManagerStats`], [`TierStats`], [`TierHealth`], [`InvalidationStats`] and [`CoherenceStats`] tell how it fares;
 //! [`CacheError`] and [`Failure`] what went wrong; [`CacheKey`] names an entry of a typed cache, [`Codec`] is a format of
-//! its values; [`traits`] is for authors of backends.
+//! its values; [`traits`] is for authors of backends, [`inspect`] for tools that look at what is stored.
 
 // The paths that a derive writes hold in this crate, too.
 extern crate self as multi_tier_cache;
@@ -94,6 +94,7 @@ pub mod error;
 // Its examples use the features of `full` and `test-util`.
 #[cfg(any(all(doc, not(doctest)), all(doctest, feature = "full", feature = "test-util")))]
 pub mod guide;
+pub mod inspect;
 pub mod invalidation;
 mod local;
 mod policy;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     &["cache", "cache_manager", "system", "builder", "tower"],
     &["engine"],
-    &["stack", "invalidation"],
+    &["stack", "invalidation", "inspect"],
     &["local", "coordinator"],
     &["backends", "wire", "redis_streams", "serialization"],
     &["traits"],

@@ -12,12 +12,12 @@ use crate::backends::RedisCache;
 use crate::backends::redis::address::RedisAddress;
 #[cfg(feature = "redis")]
 use crate::backends::redis::connection::Supervisor;
-use crate::coordinator::SharedCoordinator;
 #[cfg(feature = "memcached")]
 use crate::coordinator::memcached::MemcachedCoordinator;
 use crate::coordinator::memory::Hub;
 #[cfg(feature = "redis")]
 use crate::coordinator::redis::{Audit, RedisCoordinator};
+use crate::coordinator::{SharedCoordinator, check_channel};
 #[cfg(feature = "redis")]
 use crate::defaults;
 use crate::engine::{Announce, Coordination, Engine, Options};
@@ -76,7 +76,7 @@ fn coordination(tiers: &[CacheTier], joining: &Joining) -> CacheResult<Option<Co
         #[cfg(feature = "redis")]
         BusChoice::JoinAt(_, config) => (config.clone(), Some(true)),
     };
-    check_channel(&config)?;
+    check_channel(&config.channel)?;
     let log = match shared {
         Some(position) => elsewhere(tiers, position, joining)?,
         None => None,
@@ -110,15 +110,6 @@ fn coordination(tiers: &[CacheTier], joining: &Joining) -> CacheResult<Option<Co
 /// There is no bus where nobody keeps a log.
 fn without_log(wanted: Option<bool>) -> CacheResult<Option<bool>> {
     if wanted == Some(true) { Err(no_coordinator()) } else { Ok(None) }
-}
-
-/// The channel is part of the names of keys, in braces that keep them in one cluster slot.
-fn check_channel(config: &InvalidationConfig) -> CacheResult<()> {
-    if config.channel.contains('}') {
-        let message = format!("the invalidation channel `{}` contains a `}}`; choose another", config.channel);
-        return Err(CacheError::ConfigError(message));
-    }
-    Ok(())
 }
 
 fn no_coordinator() -> CacheError {

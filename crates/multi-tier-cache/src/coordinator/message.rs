@@ -104,6 +104,16 @@ pub(crate) fn parse(payload: &[u8]) -> CacheResult<Message> {
     }
 }
 
+/// The entry of the log with this id in its stream; `None` if it is not one of the library's own, which breaks the
+/// chain.
+pub(crate) fn entry(id: &str, payload: &[u8]) -> Option<Record> {
+    let seq: u64 = id.split_once('-')?.0.parse().ok()?;
+    match parse(payload) {
+        Ok(Message::Logged(record)) if record.at.seq == seq => Some(record),
+        _ => None,
+    }
+}
+
 fn place(chain: &Chain<'_>) -> Option<(Position, u64)> {
     let known = chain.v == VERSION && chain.seq > 0;
     let at = Position { epoch: parse_hex(&chain.epoch)?, seq: chain.seq, nonce: parse_hex(&chain.nonce)? };

@@ -26,11 +26,13 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 pub use position::Position;
+pub(crate) use position::parse_hex;
+pub use types::Recorded;
 pub(crate) use types::{
-    Acquire, Acquired, Change, Fence, Fill, Grant, Record, Recorded, Revocation, Revoked, Tag, TagTokens, Tail, Token,
+    Acquire, Acquired, Change, Fence, Fill, Grant, Record, Revocation, Revoked, Tag, TagTokens, Tail, Token,
 };
 
-use crate::error::CacheResult;
+use crate::error::{CacheError, CacheResult};
 
 /// What [`Coordinator::listen`] gives: the payload of every message from then on; it ends when messages may be lost.
 pub(crate) type Messages = BoxStream<'static, Vec<u8>>;
@@ -87,6 +89,18 @@ pub(crate) trait Coordinator: Send + Sync {
 
     /// Subscribes to the messages.
     fn listen(&self) -> BoxFuture<'_, CacheResult<Messages>>;
+}
+
+/// The channel is part of the names of keys, in braces that keep them in one cluster slot.
+///
+/// # Errors
+/// `ConfigError` for one that would end the braces early.
+pub(crate) fn check_channel(channel: &str) -> CacheResult<()> {
+    if channel.contains('}') {
+        let message = format!("the invalidation channel `{channel}` contains a `}}`; choose another");
+        return Err(CacheError::ConfigError(message));
+    }
+    Ok(())
 }
 
 /// A coordinator shared by the parts of an instance.

@@ -26,6 +26,20 @@ pub struct Position {
     pub(crate) nonce: u64,
 }
 
+impl Position {
+    /// Which run of the log the place is in: another one begins when the log was lost. Random.
+    #[must_use]
+    pub fn epoch(self) -> u64 {
+        self.epoch
+    }
+
+    /// The number of the invalidation in its epoch, from 1; 0 is the beginning of a log.
+    #[must_use]
+    pub fn sequence(self) -> u64 {
+        self.seq
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "m1-{:016x}-{}-{:016x}", self.epoch, self.seq, self.nonce)

@@ -17,7 +17,7 @@ use redis::cmd;
 
 use self::names::{KeyNames, Names};
 use self::script::{Call, Reply, unexpected};
-use super::message::{self, Message};
+use super::message;
 use super::{
     Acquire, Acquired, Change, Coordinator, Fence, Fill, Grant, Messages, Position, Record, Recorded, Revocation,
     Revoked, Tag, TagTokens, Tail, Token,
@@ -230,12 +230,11 @@ type Fields = Vec<(String, Vec<u8>)>;
 
 /// What an entry of the stream says. One that is not the library's own breaks the chain, as whoever reads it will see.
 fn record(id: &str, fields: &[(String, Vec<u8>)]) -> Record {
-    let seq = id.split_once('-').and_then(|(seq, _)| seq.parse().ok()).unwrap_or(0);
-    let said = fields.iter().find(|(name, _)| name == "m").and_then(|(_, json)| message::parse(json).ok());
-    match said {
-        Some(Message::Logged(record)) if record.at.seq == seq => record,
-        _ => Record { at: Position { epoch: 0, seq, nonce: 0 }, previous: 0, change: Recorded::Unknown },
-    }
+    let said = fields.iter().find(|(name, _)| name == "m").and_then(|(_, json)| message::entry(id, json));
+    said.unwrap_or_else(|| {
+        let seq = id.split_once('-').and_then(|(seq, _)| seq.parse().ok()).unwrap_or(0);
+        Record { at: Position { epoch: 0, seq, nonce: 0 }, previous: 0, change: Recorded::Unknown }
+    })
 }
 
 impl Coordinator for RedisCoordinator {

@@ -137,13 +137,27 @@ pub(crate) struct Record {
 /// What a log entry or a message says. Anything that cannot be understood is [`Recorded::Unknown`]: whoever reads it
 /// must assume that everything changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Recorded {
+#[non_exhaustive]
+pub enum Recorded {
+    /// These keys were removed.
     Keys(Vec<Arc<str>>),
+    /// This key was about to get a new value.
     Put(Arc<str>),
+    /// Every key matching a Redis glob was removed.
     Pattern(Arc<str>),
-    Tag(Tag),
+    /// Every entry with this tag was removed.
+    Tag(Arc<str>),
+    /// Everything was removed.
     Clear,
+    /// Something that cannot be told: anything may have changed.
     Unknown,
+}
+
+impl Record {
+    /// Whether nothing is missing between the entry at `at` and this one.
+    pub(crate) fn follows(&self, at: Position) -> bool {
+        self.at.epoch == at.epoch && at.seq.checked_add(1) == Some(self.at.seq) && self.previous == at.nonce
+    }
 }
 
 impl From<&Change> for Recorded {

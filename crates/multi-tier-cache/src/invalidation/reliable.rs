@@ -262,8 +262,7 @@ impl Reader {
 /// How many of `records` follow one another, the first of them `at`.
 fn chained(mut at: Position, records: &[Record]) -> usize {
     let follows = |record: &&Record| {
-        let follows =
-            record.at.epoch == at.epoch && at.seq.checked_add(1) == Some(record.at.seq) && record.previous == at.nonce;
+        let follows = record.follows(at);
         at = record.at;
         follows
     };

@@ -13,6 +13,14 @@ use crate::error::CacheResult;
 #[cfg(feature = "postcard")]
 use crate::error::{CacheError, Failure};
 
+/// The ids of the formats, compiled in or not.
+pub(crate) mod ids {
+    pub(crate) const JSON: u8 = 1;
+    pub(crate) const MESSAGE_PACK: u8 = 2;
+    pub(crate) const POSTCARD: u8 = 3;
+    pub(crate) const BINCODE: u8 = 4;
+}
+
 /// Turns values of one type into bytes and back.
 ///
 /// The id is stored with each value: a reader whose codec has another id takes the value for a miss and never decodes
@@ -95,7 +103,7 @@ pub struct PostcardCodec;
 #[cfg(feature = "postcard")]
 impl<V: Serialize + DeserializeOwned> Codec<V> for PostcardCodec {
     fn id(&self) -> u8 {
-        3
+        ids::POSTCARD
     }
 
     fn encode(&self, value: &V) -> CacheResult<Bytes> {
@@ -115,7 +123,7 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for PostcardCodec {
 
 impl<V: Serialize + DeserializeOwned> Codec<V> for JsonSerializer {
     fn id(&self) -> u8 {
-        1
+        ids::JSON
     }
 
     fn encode(&self, value: &V) -> CacheResult<Bytes> {
@@ -130,7 +138,7 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for JsonSerializer {
 #[cfg(feature = "msgpack")]
 impl<V: Serialize + DeserializeOwned> Codec<V> for MsgPackSerializer {
     fn id(&self) -> u8 {
-        2
+        ids::MESSAGE_PACK
     }
 
     fn encode(&self, value: &V) -> CacheResult<Bytes> {
@@ -145,7 +153,7 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for MsgPackSerializer {
 #[cfg(feature = "bincode")]
 impl<V: Serialize + DeserializeOwned> Codec<V> for BincodeSerializer {
     fn id(&self) -> u8 {
-        4
+        ids::BINCODE
     }
 
     fn encode(&self, value: &V) -> CacheResult<Bytes> {

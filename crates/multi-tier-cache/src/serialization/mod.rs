@@ -11,6 +11,7 @@ mod codec;
 pub use codec::Codec;
 #[cfg(feature = "postcard")]
 pub use codec::PostcardCodec;
+pub(crate) use codec::ids;
 
 /// The format of the typed verbs. Every instance that shares a tier must use the same one: bytes of another format
 /// do not decode and are computed anew.

@@ -2,6 +2,7 @@
 //!
 //! No clock of the writer is in it: a reader learns how old its copy is from the time to live that the store has left.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,33 +25,38 @@ const EXPANSION: usize = 255;
 
 /// A typed value with what its readers need to know, as this copy of it is written. Times are kept in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Envelope {
+#[non_exhaustive]
+pub struct Envelope {
     /// There is no value: a negative entry. Its payload is not stored.
-    pub(crate) absent: bool,
+    pub absent: bool,
     /// The format of the payload: the id of its codec.
-    pub(crate) codec: u8,
-    /// The [`fingerprint`] of the value's type.
-    pub(crate) schema: u64,
-    pub(crate) epoch: u64,
+    pub codec: u8,
+    /// The fingerprint of the value's type and of the version of its schema.
+    pub schema: u64,
+    /// The epoch of the log in which it was stored.
+    pub epoch: u64,
     /// Where the log stood when none of the tags had been revoked.
-    pub(crate) seq: u64,
+    pub seq: u64,
     /// The time to live with which this copy is written; zero if unknown.
-    pub(crate) lifetime: Duration,
+    pub lifetime: Duration,
     /// For how long after the writing it is fresh.
-    pub(crate) fresh: Duration,
+    pub fresh: Duration,
     /// How old the value is at the writing.
-    pub(crate) age: Duration,
+    pub age: Duration,
     /// How long the load took, in microseconds up to 71 minutes.
-    pub(crate) cost: Duration,
-    pub(crate) tags: Vec<Arc<str>>,
+    pub cost: Duration,
+    /// The tags.
+    pub tags: Vec<Arc<str>>,
     /// An `ETag` or a version; an empty one is none.
-    pub(crate) validator: Option<Arc<str>>,
-    pub(crate) payload: Bytes,
+    pub validator: Option<Arc<str>>,
+    /// The value as its codec wrote it.
+    pub payload: Bytes,
 }
 
 /// Why stored bytes are a miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rejected {
+#[non_exhaustive]
+pub enum Rejected {
     /// They do not begin like an envelope.
     NotAnEnvelope,
     /// The head is of another version.
@@ -67,13 +73,27 @@ pub(crate) enum Rejected {
 
 /// What a reader makes of an envelope and the time to live that its store has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Arrival {
+#[non_exhaustive]
+pub struct Arrival {
     /// How old the value is; at least so old if that cannot be told.
-    pub(crate) age: Duration,
+    pub age: Duration,
     /// For how long it stays fresh; `None` if it is stale already, or if that cannot be told.
-    pub(crate) fresh_for: Option<Duration>,
+    pub fresh_for: Option<Duration>,
     /// For how long the copy lives on, where the store can tell.
-    pub(crate) remaining: Option<Duration>,
+    pub remaining: Option<Duration>,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAnEnvelope => "it does not begin like an envelope",
+            Self::Version => "its head is of another version",
+            Self::Truncated => "it is cut short",
+            Self::Flags => "its head says what this version does not know",
+            Self::TooLarge => "the value is longer than the limit",
+            Self::Corrupt => "its checksum or its lengths are wrong",
+        })
+    }
 }
 
 /// The number that tells values of one type and version of its schema from all others.
@@ -163,7 +183,8 @@ impl Envelope {
     /// The time since the writing is what is missing of the lifetime. It cannot be told if the store does not say what
     /// remains, if the lifetime is unknown, or if another program prolonged it: clearly more remains than was written.
     /// Then the value counts as stale. A copy whose time another program shortened seems older than it is.
-    pub(crate) fn on_arrival(&self, remaining: Option<Duration>) -> Arrival {
+    #[must_use]
+    pub fn on_arrival(&self, remaining: Option<Duration>) -> Arrival {
         let since_writing = remaining.filter(|remaining| {
             !self.lifetime.is_zero() && *remaining <= self.lifetime.saturating_add(REMAINING_TOLERANCE)
         });

@@ -15,10 +15,14 @@ const FIXED: usize = 4 + 1 + 8 + 8 + 2;
 /// The tags of a stored value, and the moment of the log at which none of them had been revoked since the value was
 /// loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tags {
-    pub(crate) epoch: u64,
-    pub(crate) seq: u64,
-    pub(crate) names: Vec<Arc<str>>,
+#[non_exhaustive]
+pub struct Tags {
+    /// The epoch of the log in which the value was stored.
+    pub epoch: u64,
+    /// Where the log stood.
+    pub seq: u64,
+    /// The tags; most values have none.
+    pub names: Vec<Arc<str>>,
 }
 
 impl Tags {

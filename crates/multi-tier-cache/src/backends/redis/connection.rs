@@ -121,6 +121,15 @@ impl Supervisor {
         Ok(lent)
     }
 
+    /// A connection of the caller's own, made whether or not the supervised one is up; otherwise as
+    /// [`dedicated`](Self::dedicated).
+    ///
+    /// # Errors
+    /// `BackendError` with the reason, within [`defaults::CONNECT_BUDGET`].
+    pub(crate) async fn open(&self, response: Duration) -> CacheResult<MultiplexedConnection> {
+        self.0.server.open(response).await
+    }
+
     /// A connection of the caller's own, for commands that block, waiting up to `response` for each reply. Not
     /// watched: the caller drops it after an error.
     ///

@@ -43,6 +43,11 @@ impl KeyPattern {
         Self::new(prefix, "*")
     }
 
+    /// What Redis is asked to match.
+    pub(crate) fn into_glob(self) -> String {
+        self.glob
+    }
+
     /// Removes every matching key that is there from the beginning of the call to its end, batch by batch.
     pub(crate) async fn remove(&self, server: &Supervisor) -> CacheResult<()> {
         if let Some(key) = self.literal.as_ref().filter(|key| !key.starts_with(RESERVED)) {

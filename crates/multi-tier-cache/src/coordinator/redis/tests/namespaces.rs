@@ -20,7 +20,7 @@ async fn namespaces_and_databases_of_one_server_are_apart() {
         revoke(other, keys(&["k"])).await;
         // The channel is shared: its messages tell epochs apart.
         let payload = messages.next().await.unwrap();
-        let Message::Logged(record) = message::parse(&payload).unwrap() else { panic!() };
+        let message::Message::Logged(record) = message::parse(&payload).unwrap() else { panic!() };
         assert_eq!(record.at, at);
         messages.next().await.unwrap();
     }
