@@ -139,6 +139,7 @@ impl QuickCacheBackend {
             .shards(usize::try_from(shards)?)
             .estimated_items_capacity(usize::try_from(likely_entries)?)
             .weight_capacity(capacity)
+            .ghost_allocation(defaults::QUICKCACHE_GHOSTS)
             .build()
             .map_err(|error| CacheError::ConfigError(error.to_string()))?;
         let (hasher, lifecycle) = (foldhash::fast::RandomState::default(), DefaultLifecycle::default());
