@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use multi_tier_cache::backends::{RedisCache, RedisConfig};
-use multi_tier_cache::{CacheManager, CacheStrategy, CacheSystem, CacheSystemBuilder, CallOptions, InvalidationConfig};
+use multi_tier_cache::{
+    CacheError, CacheManager, CacheStrategy, CacheSystem, CacheSystemBuilder, CallOptions, InvalidationConfig,
+};
 use test_servers::{Direction, FaultProxy, RedisServer};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
