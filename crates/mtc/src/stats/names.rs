@@ -46,18 +46,19 @@ const fn recipe(
 }
 
 const REQUESTS: &[&str] = &["requests_total", "requests"];
-const HITS: &[&str] = &["hits_total", "hits"];
+const HITS: &[&str] = &["hits_total", "hits", "tier_hits_total"];
 const MISSES: &[&str] = &["misses_total", "misses"];
 
 pub(super) const FIGURES: &[Recipe] = &[
     recipe("requests", REQUESTS, How::Count, &["cache"]),
     recipe("hit rate", HITS, How::ShareWith(MISSES), &["cache"]),
     recipe("hits in tier", HITS, How::ShareOf(REQUESTS), &["tier"]),
-    recipe("loads", &["loads_total", "loads"], How::Count, &["cache"]),
+    recipe("hits of tier", &["tier_hits_total"], How::Count, &["tier"]),
+    recipe("loads", &["loads_total", "loads", "loads_started_total"], How::Count, &["cache"]),
     recipe("load", &["load_duration_seconds", "load_seconds"], How::Percentiles, &["cache"]),
     recipe(
         "tier",
-        &["operation_duration_seconds", "tier_operation_duration_seconds", "operation_seconds"],
+        &["tier_operation_duration_seconds", "operation_duration_seconds", "operation_seconds"],
         How::Percentiles,
         &["tier", "operation"],
     ),
@@ -67,9 +68,19 @@ pub(super) const FIGURES: &[Recipe] = &[
         How::Count,
         &["tier"],
     ),
-    recipe("stale served", &["stale_served_total", "stale_hits_total", "stale_total", "stale"], How::Count, &["cache"]),
+    recipe(
+        "stale served",
+        &["stale_served_total", "stale_hits_total", "stale_total", "stale", "stale_answers_total"],
+        How::Count,
+        &["cache"],
+    ),
     recipe("unproven hits", &["unproven_hits_total", "unproven_total"], How::Count, &[]),
-    recipe("bus lag", &["bus_lag_seconds", "bus_age_seconds", "staleness_seconds"], How::Largest(Unit::Seconds), &[]),
+    recipe(
+        "bus lag",
+        &["bus_lag_seconds", "bus_proof_age_seconds", "bus_age_seconds", "staleness_seconds"],
+        How::Largest(Unit::Seconds),
+        &[],
+    ),
     recipe("bus gaps", &["bus_gaps_total", "gaps_total"], How::Count, &[]),
-    recipe("owed removals", &["owed_removals", "owed"], How::Largest(Unit::Number), &["tier"]),
+    recipe("owed removals", &["tier_pending_removals", "owed_removals", "owed"], How::Largest(Unit::Number), &["tier"]),
 ];
