@@ -16,7 +16,7 @@ const LIBRARY: &str = "multi-tier-cache";
 const EXAMPLES: &str = "crates/multi-tier-cache/examples";
 
 /// Each is compiled alone; the empty one stands for none of them.
-const FEATURES: [&str; 14] = [
+const FEATURES: [&str; 16] = [
     "",
     "default",
     "macros",
@@ -29,6 +29,8 @@ const FEATURES: [&str; 14] = [
     "uuid",
     "quick_cache",
     "tower",
+    "prometheus",
+    "opentelemetry",
     "test-util",
     "full",
 ];

@@ -22,6 +22,7 @@ async fn main() -> anyhow::Result<()> {
 
 async fn report_health(system: &CacheSystem, cache: &CacheManager) {
     println!("serving: {}", system.health_check().await);
+    println!("for a probe: {}", system.health_report().await.to_json());
     for tier in cache.health().await {
         let state = if tier.healthy { "healthy" } else { "not reachable: the tiers above it serve" };
         println!("  L{} {}: {state}", tier.tier_level, tier.backend_name);

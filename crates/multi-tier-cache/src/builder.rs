@@ -23,6 +23,7 @@ use crate::redis_streams::RedisStreams;
 use crate::serialization::CacheSerializer;
 use crate::stack::{FirstTier, Regions};
 use crate::system::CacheSystem;
+use crate::telemetry::EventListener;
 use crate::traits::{CacheBackend, L2CacheBackend, StreamingBackend};
 
 /// Builds a [`CacheSystem`].
@@ -70,6 +71,7 @@ pub struct CacheSystemBuilder {
     compress_above: Option<usize>,
     max_loads: Option<usize>,
     promote_if: Option<PromotionCondition>,
+    listener: Option<Arc<dyn EventListener>>,
 }
 
 impl CacheSystemBuilder {
@@ -200,6 +202,13 @@ impl CacheSystemBuilder {
         self
     }
 
+    /// Tells `listener` of everything that happens; a function will do. One at most: a later one takes the place of an
+    /// earlier one.
+    pub fn with_event_listener(mut self, listener: impl EventListener + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
     /// Replaces the clock by which promoted and loaded entries expire; give the same one to the in-process backends.
     #[cfg(feature = "test-util")]
     pub fn with_clock(mut self, clock: Clock) -> Self {
@@ -261,6 +270,7 @@ impl CacheSystemBuilder {
             compress_above: self.compress_above.unwrap_or(defaults::COMPRESS_ABOVE),
             max_loads: self.max_loads.unwrap_or(defaults::MAX_LOADS),
             promote_if: self.promote_if,
+            listener: self.listener,
         };
         let mut manager = CacheManager::assemble(tiers, streams, options, &joining)?;
         manager.set_serializer(self.serializer);

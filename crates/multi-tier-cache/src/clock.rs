@@ -8,8 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::defaults::AGE_SAMPLES;
+
 /// How far the coarse clock may lag behind the precise one: four times the longest tick in use (10 ms).
 const COARSE_SLACK: u64 = 40_000_000;
+
+/// Slices of time for what is sampled are two to this power nanoseconds long: four milliseconds.
+const SLICE_BITS: u32 = 22;
 
 /// A moment of a [`Clock`], in nanoseconds since the clock's own origin. Never compared across processes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,6 +129,21 @@ impl Tick<'_> {
     #[inline]
     pub(crate) fn has_passed(self, deadline: Moment) -> bool {
         deadline <= self.near && deadline <= self.clock.now()
+    }
+
+    /// Whether what is sampled is to be told now: in one slice of time of [`AGE_SAMPLES`](crate::defaults::AGE_SAMPLES),
+    /// and always by a clock that is moved by hand. Slices, not every so many calls: a call has nothing to count.
+    #[inline]
+    pub(crate) fn is_sampled(self) -> bool {
+        (self.near.0 >> SLICE_BITS) % AGE_SAMPLES == AGE_SAMPLES - 1
+    }
+
+    /// The moment of this reading, a few milliseconds early at most.
+    pub(crate) fn roughly(self) -> Moment {
+        match &self.clock.0 {
+            Source::System => Moment(self.near.0.saturating_sub(COARSE_SLACK)),
+            Source::Manual(_) => self.clock.now(),
+        }
     }
 }
 

@@ -213,3 +213,43 @@ pub const MAX_LOADS: usize = 4_096;
 
 /// How long a call waits for another load to end when as many run as may.
 pub const LOAD_QUEUE_WAIT: Duration = Duration::from_secs(10);
+
+/// Typed caches that metrics are told of by name; further ones are told of together.
+pub const TELEMETRY_CACHES: usize = 100;
+
+/// Upper bounds of the buckets in which operations are counted by their time.
+pub const DURATION_BOUNDS: [Duration; 16] = [
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+];
+
+/// Upper bounds of the buckets in which hits are counted by the age of their values.
+pub const AGE_BOUNDS: [Duration; 10] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(15 * 60),
+    Duration::from_secs(60 * 60),
+    Duration::from_secs(6 * 60 * 60),
+    Duration::from_secs(24 * 60 * 60),
+    Duration::from_secs(7 * 24 * 60 * 60),
+];
+
+/// The age of a hit is told if it comes in one of so many slices of time, each of some four milliseconds.
+pub const AGE_SAMPLES: u64 = 64;

@@ -29,6 +29,7 @@ pages! {
     backends "backends.md",
     services "services.md",
     operations "operations.md",
+    metrics "metrics.md",
     mtc "mtc.md",
     security "security.md",
     testing "testing.md",

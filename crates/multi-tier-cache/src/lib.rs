@@ -58,6 +58,8 @@
 //! | `postcard` | `PostcardCodec`, the most compact of the formats for typed values |
 //! | `uuid` | `uuid::Uuid` as a [`CacheKey`] |
 //! | `tower` | `tower::CacheLayer`, a cache in front of a service; `backends::ServiceTier`, a service as a tier |
+//! | `prometheus` | [`telemetry::Metrics`] in Prometheus' text format |
+//! | `opentelemetry` | [`telemetry::Metrics`] for a meter of OpenTelemetry: `report_to` |
 //! | `full` | all of these |
 //! | `test-util` | `testing`: a fleet in one process, counted loads, a manual clock, tiers that fail, barriers between a cache and its coordinator |
 //!
@@ -106,7 +108,7 @@ pub mod serialization;
 mod stack;
 mod sync;
 mod system;
-mod telemetry;
+pub mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testing;
 #[cfg(feature = "tower")]

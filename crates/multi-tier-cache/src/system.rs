@@ -13,6 +13,7 @@ use crate::builder::CacheSystemBuilder;
 use crate::cache::{Cache, CacheBuilder};
 use crate::cache_manager::CacheManager;
 use crate::error::CacheResult;
+use crate::telemetry::{HealthReport, Metrics};
 
 /// A cache manager with handles to its default tiers. Cheap to clone; clones are the same cache.
 #[derive(Debug, Clone)]
@@ -46,9 +47,29 @@ impl CacheSystem {
         CacheSystemBuilder::new().with_redis_url(redis_url).build().await
     }
 
-    /// Whether the first tier works. [`CacheManager::health`] reports each tier.
+    /// Whether the first tier works. [`health_report`](Self::health_report) tells of everything.
     pub async fn health_check(&self) -> bool {
         self.cache_manager.first_tier_works().await
+    }
+
+    /// How the cache fares, for a readiness probe ([`CacheManager::health_report`]).
+    pub async fn health_report(&self) -> HealthReport {
+        self.cache_manager.health_report().await
+    }
+
+    /// Everything that is counted, for Prometheus and others ([`CacheManager::metrics`]).
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.cache_manager.metrics()
+    }
+
+    /// Reports everything that is counted to a meter of OpenTelemetry ([`CacheManager::report_to`]).
+    ///
+    /// # Errors
+    /// `ConfigError` if it reports to a meter already.
+    #[cfg(feature = "opentelemetry")]
+    pub fn report_to(&self, meter: &opentelemetry::metrics::Meter) -> CacheResult<()> {
+        self.cache_manager.report_to(meter)
     }
 
     /// Ends the background tasks and closes the connections of the Redis tier and its streams. In-process tiers go on

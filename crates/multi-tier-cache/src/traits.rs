@@ -186,6 +186,54 @@ pub trait InProcess: Send + Sync {
 
     /// Drops every key for which `matches` holds.
     fn evict_where(&self, matches: &dyn Fn(&str) -> bool);
+
+    /// How full it is, for metrics. Unless overridden, nothing is known.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+}
+
+/// How full a store inside this process is; `None` for what it cannot tell cheaply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Entries, counting expired ones that were not looked up since.
+    pub entries: Option<u64>,
+    /// Bytes that they count for.
+    pub bytes: Option<u64>,
+    /// Entries dropped or declined so far to stay within the bound.
+    pub evictions: Option<u64>,
+}
+
+impl Usage {
+    /// A store of so many entries.
+    #[must_use]
+    pub fn of_entries(entries: u64) -> Self {
+        Self { entries: Some(entries), ..Self::default() }
+    }
+
+    /// The same with so many bytes.
+    #[must_use]
+    pub fn with_bytes(self, bytes: u64) -> Self {
+        Self { bytes: Some(bytes), ..self }
+    }
+
+    /// The same after so many evictions.
+    #[must_use]
+    pub fn with_evictions(self, evictions: u64) -> Self {
+        Self { evictions: Some(evictions), ..self }
+    }
+
+    /// Both stores together; what one of them cannot tell is not known of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let sum = |one: Option<u64>, other: Option<u64>| Some(one?.saturating_add(other?));
+        Self {
+            entries: sum(self.entries, other.entries),
+            bytes: sum(self.bytes, other.bytes),
+            evictions: sum(self.evictions, other.evictions),
+        }
+    }
 }
 
 /// An entry of a stream: its id and its fields.

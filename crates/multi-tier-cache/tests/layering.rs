@@ -31,6 +31,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("redis_streams", "backends"),
     ("policy", "entry"),
     ("telemetry", "policy"),
+    ("clock", "defaults"),
 ];
 
 /// Rooms that know values and tiers but no driver: of `backends` they use the glob rules alone.

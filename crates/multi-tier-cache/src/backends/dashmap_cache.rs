@@ -17,7 +17,7 @@ use crate::clock::{Clock, Moment};
 use crate::defaults;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
-use crate::traits::InProcess;
+use crate::traits::{InProcess, Usage};
 
 /// A store inside this process, bounded by entries, that makes room by dropping the entry with the earliest deadline.
 ///
@@ -65,6 +65,7 @@ struct Queue {
     arrivals: u64,
     /// Entries of the map, which would lock each of its shards to count them.
     live: usize,
+    evictions: u64,
 }
 
 impl DashMapCache {
@@ -193,6 +194,7 @@ impl InProcess for DashMapCache {
         queue.live += usize::from(replaced.is_none());
         while queue.live > self.capacity && evicted.is_none() && !queue.order.is_empty() {
             evicted = self.pop_first(&mut queue);
+            queue.evictions += u64::from(evicted.is_some());
         }
         self.tidy(&mut queue);
         drop(queue);
@@ -211,6 +213,11 @@ impl InProcess for DashMapCache {
         queue.live -= dropped.len();
         drop(queue);
         drop(dropped);
+    }
+
+    fn usage(&self) -> Usage {
+        let queue = self.queue.lock();
+        Usage::of_entries(queue.live as u64).with_evictions(queue.evictions)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::defaults;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
-use crate::traits::InProcess;
+use crate::traits::{InProcess, Usage};
 
 /// Bounds of a [`MokaCache`].
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +130,11 @@ impl InProcess for MokaCache {
                 self.cache.invalidate(&**key);
             }
         }
+    }
+
+    /// Moka counts its entries now and then; evictions it would only tell at the price of a lock for each key.
+    fn usage(&self) -> Usage {
+        Usage::of_entries(self.cache.entry_count())
     }
 }
 

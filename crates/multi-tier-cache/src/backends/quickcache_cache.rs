@@ -10,14 +10,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use crate::backends::in_process::in_process_backend;
 use crate::clock::Clock;
 use crate::defaults;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
-use crate::traits::InProcess;
+use crate::telemetry::Counter;
+use crate::traits::{InProcess, Usage};
 
 /// A store inside this process, bounded by entries or by bytes, evicting what is used least.
 ///
@@ -38,11 +39,12 @@ use crate::traits::InProcess;
 /// ```
 pub struct QuickCacheBackend {
     cache: Store,
+    evictions: Arc<Counter>,
     bound: Bound,
     clock: Clock,
 }
 
-type Store = Cache<Name, Entry, OwnWeight, foldhash::fast::RandomState, DefaultLifecycle<Name, Entry>>;
+type Store = Cache<Name, Entry, OwnWeight, foldhash::fast::RandomState, Counted>;
 
 #[derive(Debug, Clone, Copy)]
 enum Bound {
@@ -75,6 +77,23 @@ impl Borrow<str> for Name {
 impl Hash for Name {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key.hash(state);
+    }
+}
+
+/// Counts what is evicted, or declined as too heavy. That and what is replaced is dropped once no lock is held.
+#[derive(Clone)]
+struct Counted(DefaultLifecycle<Name, Entry>, Arc<Counter>);
+
+impl Lifecycle<Name, Entry> for Counted {
+    type RequestState = <DefaultLifecycle<Name, Entry> as Lifecycle<Name, Entry>>::RequestState;
+
+    fn before_evict(&self, _: &mut Self::RequestState, _: &Name, _: &mut Entry) {
+        self.1.increment();
+    }
+
+    #[inline]
+    fn on_evict(&self, state: &mut Self::RequestState, name: Name, entry: Entry) {
+        self.0.on_evict(state, name, entry);
     }
 }
 
@@ -142,9 +161,10 @@ impl QuickCacheBackend {
             .ghost_allocation(defaults::QUICKCACHE_GHOSTS)
             .build()
             .map_err(|error| CacheError::ConfigError(error.to_string()))?;
-        let (hasher, lifecycle) = (foldhash::fast::RandomState::default(), DefaultLifecycle::default());
-        let cache = Cache::with_options(options, OwnWeight, hasher, lifecycle);
-        Ok(Self { cache, bound, clock: Clock::system() })
+        let evictions = Arc::new(Counter::default());
+        let lifecycle = Counted(DefaultLifecycle::default(), Arc::clone(&evictions));
+        let cache = Cache::with_options(options, OwnWeight, foldhash::fast::RandomState::default(), lifecycle);
+        Ok(Self { cache, evictions, bound, clock: Clock::system() })
     }
 
     fn weight(&self, key: &str, entry: &Entry) -> u64 {
@@ -199,6 +219,14 @@ impl InProcess for QuickCacheBackend {
 
     fn evict_where(&self, matches: &dyn Fn(&str) -> bool) {
         self.cache.retain(|name, _| !matches(&name.key));
+    }
+
+    fn usage(&self) -> Usage {
+        let usage = Usage::of_entries(self.cache.len() as u64).with_evictions(self.evictions.sum());
+        match self.bound {
+            Bound::Entries => usage,
+            Bound::Bytes => usage.with_bytes(self.cache.weight()),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::bulk::Bulk;
 use super::fetch::{Fetch, Loader, Look, Progress, Reread, Rules};
 use super::key::KeyBuf;
 use super::loaded::Fetched;
-use super::stats::Counters;
+use super::stats::{Count, Counters};
 use crate::clock::{Clock, Moment, Tick};
 use crate::defaults;
 use crate::engine::{Engine, Keep, Reader, Source, Wanted};
@@ -19,6 +19,7 @@ use crate::entry::{Encode, Entry, Facts, Object, Tag};
 use crate::error::{CacheError, CacheResult};
 use crate::policy::{Freshness, Lifespan, Throttle, Times, Verdict};
 use crate::serialization::Codec;
+use crate::telemetry::{Activity, Operation, Series};
 use crate::wire::envelope::fingerprint;
 
 pub(super) struct Core<V> {
@@ -29,6 +30,8 @@ pub(super) struct Core<V> {
     pub(super) freshness: Arc<Freshness>,
     pub(super) tags: Arc<[Tag]>,
     pub(super) counters: Counters,
+    /// Under which this cache is told.
+    pub(super) series: Arc<Series>,
     pub(super) clock: Clock,
     /// Whether a fresh value in process may be due for something as well.
     watches_age: bool,
@@ -64,13 +67,17 @@ impl<V: Send + Sync + 'static> Core<V> {
             Some(value) => encoder.encode(value),
             None => Err(CacheError::InternalError("an object is not of the type it was stored as".into())),
         });
+        let (beginning, counters) = (KeyBuf::beginning(name), Counters::new(engine.lend_counter()));
+        let series = engine.telemetry().series(name, &beginning);
+        series.add(counters.source());
         Self {
-            beginning: KeyBuf::beginning(name),
+            beginning,
             name: name.into(),
             watches_age: freshness.watches_age(),
             freshness,
             tags,
-            counters: Counters { fresh_hits: engine.lend_counter(), ..Counters::default() },
+            counters,
+            series,
             clock: engine.clock().clone(),
             engine,
             codec,
@@ -112,13 +119,80 @@ impl<V: Send + Sync + 'static> Core<V> {
     pub(super) fn fresh(&self, entry: Entry, tick: Tick<'_>) -> Option<Option<Arc<V>>> {
         if self.watches_age {
             let fresh = |seen: &Seen<V>| seen.verdict == Verdict::Fresh && !seen.is_old_copy;
-            return self.glance(entry).filter(fresh).map(|seen| seen.value);
+            let seen = self.glance(entry).filter(fresh)?;
+            if let Some(facts) = seen.entry.facts() {
+                self.sample_age(facts.made, tick);
+            }
+            return Some(seen.value);
         }
         let facts = entry.facts()?;
         if facts.schema != self.schema || tick.has_passed(facts.fresh_until) {
             return None;
         }
+        if tick.is_sampled() {
+            self.sample_age(facts.made, tick);
+        }
         if facts.absent { Some(None) } else { entry.into_object::<V>().map(Some) }
+    }
+
+    /// Tells how old a hit is, if it is one of those that are sampled.
+    #[cold]
+    fn sample_age(&self, made: Moment, tick: Tick<'_>) {
+        if tick.is_sampled() {
+            self.series.aged(tick.roughly().since(made));
+        }
+    }
+
+    /// The present, if somebody is to be told how long a read takes that begins now.
+    pub(super) fn begins(&self) -> Option<Moment> {
+        self.engine.telemetry().begins()
+    }
+
+    /// A read is answered with what it has seen.
+    pub(super) fn answered(&self, seen: &Seen<V>, began: Option<Moment>) {
+        if let (Source::Tier(_), Some(facts)) = (seen.from, seen.entry.facts()) {
+            self.sample_age(facts.made, self.clock.tick());
+        }
+        let counters = &self.counters;
+        let (counter, activity) = match (seen.from, seen.verdict) {
+            (Source::Loader, _) => (&counters.misses, Activity::Miss),
+            (Source::Older, _) => (&counters.load_failed, Activity::Fallback),
+            (_, Verdict::StaleIfError | Verdict::Expired) => (&counters.throttled, Activity::Fallback),
+            (Source::Tier(_), Verdict::Stale) => (&counters.stale_hits, Activity::Hit),
+            (Source::Tier(_), Verdict::Fresh | Verdict::RefreshEarly) => (&counters.hits, Activity::Hit),
+        };
+        self.read_ended(counter, activity, began);
+    }
+
+    /// A read is answered that nobody had a value for.
+    pub(super) fn missed(&self, began: Option<Moment>) {
+        self.read_ended(&self.counters.misses, Activity::Miss, began);
+    }
+
+    /// A read is answered, with a stale value or not, whose load takes longer than it may.
+    pub(super) fn answered_late(&self, stale: bool, began: Option<Moment>) {
+        if stale {
+            self.read_ended(&self.counters.load_slow, Activity::Fallback, began);
+        } else {
+            self.read_ended(&self.counters.hits, Activity::Hit, began);
+        }
+    }
+
+    fn read_ended(&self, counter: &Count, activity: Activity, began: Option<Moment>) {
+        counter.one();
+        let telemetry = self.engine.telemetry();
+        telemetry.tell(&self.series, (Operation::Get, activity), began.map(|began| telemetry.since(began)));
+    }
+
+    /// A read ended with an error.
+    pub(super) fn failed(&self) {
+        self.engine.telemetry().note(&self.series, Operation::Get, Activity::Error, 1);
+    }
+
+    /// A refresh in the background ended, and brought a value or not.
+    fn refreshed(&self, brought: bool) {
+        let activity = if brought { Activity::RefreshHit } else { Activity::RefreshMiss };
+        self.engine.telemetry().note(&self.series, Operation::Refresh, activity, 1);
     }
 
     /// An entry in process that is decoded and may be answered at once.
@@ -225,7 +299,8 @@ impl<V: Send + Sync + 'static> Core<V> {
         let Some((refreshing, mut fetch)) = self.due(key, rules, old, loader) else { return };
         runtime.spawn(async move {
             // A failure is counted, throttled, and known to whoever asks once the value may not be answered any more.
-            let _ = refreshing.core.read(&mut fetch).await;
+            let read = refreshing.core.read(&mut fetch).await;
+            refreshing.core.refreshed(read.is_ok() && fetch.look.has_loaded());
         });
     }
 
@@ -264,7 +339,10 @@ impl<V: Send + Sync + 'static> Core<V> {
         let core = Arc::clone(self);
         runtime.spawn(async move {
             let _refreshing = refreshing;
-            core.read_many(&mut fetches, &bulk).await;
+            let reads = core.read_many(&mut fetches, &bulk).await;
+            for ((_, fetch), read) in fetches.iter().zip(reads) {
+                core.refreshed(read.is_ok() && fetch.look.has_loaded());
+            }
         });
     }
 
@@ -275,7 +353,8 @@ impl<V: Send + Sync + 'static> Core<V> {
         runtime.spawn(async move {
             let core = &rereading.core;
             // An outage leaves the copy as it is.
-            let _ = core.engine.read(&rereading.key, Wanted::Judged(&mut Reread(Arc::clone(core)))).await;
+            let read = core.engine.read(&rereading.key, Wanted::Judged(&mut Reread(Arc::clone(core)))).await;
+            core.refreshed(read.is_ok_and(|hit| hit.is_some()));
         });
     }
 
@@ -332,6 +411,7 @@ impl<V: Send + Sync + 'static> Core<V> {
 impl<V> Drop for Core<V> {
     fn drop(&mut self) {
         self.engine.take_back(&self.counters.fresh_hits);
+        self.series.end(&self.counters.source());
     }
 }
 

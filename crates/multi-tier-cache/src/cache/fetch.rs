@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use tracing::Instrument;
 
 use super::core::{Core, Seen};
 use super::loaded::{LoadContext, LoadError, Loaded, Outcome, late};
@@ -16,6 +17,7 @@ use crate::engine::{Judge, Load, Made, Source, Stay, panicked, within};
 use crate::entry::{Entry, Facts, Tag};
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::policy::{Freshness, Verdict};
+use crate::telemetry::{Series, Telemetry};
 
 /// A loader with its own error.
 pub(super) type Loader<'a, V, E> = Box<dyn FnOnce(LoadContext<V>) -> BoxFuture<'a, LoadResult<V, E>> + Send + 'a>;
@@ -65,12 +67,14 @@ pub(super) struct Look<V> {
     pub(super) seen: Option<Seen<V>>,
     pub(super) progress: Arc<Progress>,
     pub(super) tally: Tally,
+    /// When it began, if somebody is to be told how long it took.
+    pub(super) began: Option<Moment>,
 }
 
 impl<V: Send + Sync + 'static> Look<V> {
     pub(super) fn new(core: &Arc<Core<V>>, key: &str, rules: Rules) -> Self {
-        let (core, key, tally) = (Arc::clone(core), key.into(), Tally::Request);
-        Self { core, key, rules, seen: None, progress: Arc::default(), tally }
+        let (core, key, began) = (Arc::clone(core), key.into(), core.begins());
+        Self { core, key, rules, seen: None, progress: Arc::default(), tally: Tally::Request, began }
     }
 
     /// The same for a caller that waits no longer for a read of its own.
@@ -85,6 +89,11 @@ impl<V: Send + Sync + 'static> Look<V> {
         if kept.as_ref().is_none_or(|kept| made(kept) < made(&entry)) {
             *kept = Some(entry);
         }
+    }
+
+    /// Whether what it ended with was loaded for it.
+    pub(super) fn has_loaded(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.from == Source::Loader)
     }
 
     fn see(&mut self, entry: &Entry, value: Option<Arc<V>>, verdict: Verdict, from: Source) {
@@ -142,6 +151,10 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
     fn counts(&self, found: bool) -> bool {
         self.tally == Tally::Request || self.tally == Tally::First && found
     }
+
+    fn series(&self) -> Option<&Arc<Series>> {
+        Some(&self.core.series)
+    }
 }
 
 /// Takes what a tier below the first holds, to be copied up.
@@ -164,6 +177,10 @@ impl<V: Send + Sync + 'static> Judge for Reread<V> {
 
     fn promotes(&self) -> bool {
         true
+    }
+
+    fn series(&self) -> Option<&Arc<Series>> {
+        Some(&self.0.series)
     }
 }
 
@@ -189,13 +206,20 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Judge for Fetch<'_, V, 
     fn skips(&self, position: usize) -> bool {
         self.look.skips(position)
     }
+
+    fn series(&self) -> Option<&Arc<Series>> {
+        self.look.series()
+    }
 }
 
 impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Load for Fetch<'_, V, E> {
     fn load(&mut self) -> BoxFuture<'_, CacheResult<Made>> {
         Box::pin(async move {
-            let made = self.load_once().await;
+            let began = self.look.core.clock.now();
+            let span = Telemetry::load_span(&self.look.core.series);
+            let made = self.load_once().instrument(span).await;
             let core = &self.look.core;
+            core.engine.telemetry().loaded(&core.series, began, made.is_ok());
             match made {
                 Ok(made) => {
                     core.load_succeeded(&self.look.key);

@@ -79,12 +79,13 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         }
         for looks in looks.chunks_mut(defaults::BATCH_KEYS) {
             let outcomes = self.core.look_at_many(looks).await;
+            outcomes.iter().filter(|outcome| outcome.is_err()).for_each(|_| self.core.failed());
             outcomes.into_iter().collect::<CacheResult<()>>()?;
         }
         for mut look in looks {
             match look.seen.take().filter(|seen| seen.verdict <= Verdict::Stale) {
-                Some(seen) => asked.answer(&look.key, self.counted(seen).value),
-                None => self.core.counters.misses.one(),
+                Some(seen) => asked.answer(&look.key, self.counted(seen, look.began).value),
+                None => self.core.missed(look.began),
             }
         }
         Ok(asked.in_order())
@@ -162,9 +163,13 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
                     for (key, (mut fetch, ended)) in keys.into_iter().zip(ended) {
                         match fetch.look.seen.take() {
                             Some(seen) if ended.is_ok() => {
-                                self.seen(&mut batch, key, &fetch.look.key, self.counted(seen));
+                                let seen = self.counted(seen, fetch.look.began);
+                                self.seen(&mut batch, key, &fetch.look.key, seen);
                             }
-                            _ => outcome = outcome.and(ended.and(Err(without_value()))),
+                            _ => {
+                                self.core.failed();
+                                outcome = outcome.and(ended.and(Err(without_value())));
+                            }
                         }
                     }
                 }
@@ -187,7 +192,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         let mut look = Look::new(&self.core, key, rules.clone());
         let _ = self.core.engine.hit(key, |entry| look.accept(entry, Source::Tier(0)));
         match look.seen.take() {
-            Some(seen) => Here::Seen(self.counted(seen)),
+            Some(seen) => Here::Seen(self.counted(seen, look.began)),
             None => Here::Missed(look),
         }
     }
@@ -205,7 +210,10 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         }
         for (key, mut look) in keys.into_iter().zip(looks) {
             match look.seen.take() {
-                Some(seen) => self.seen(batch, key, &Arc::clone(&look.key), self.counted(seen)),
+                Some(seen) => {
+                    let seen = self.counted(seen, look.began);
+                    self.seen(batch, key, &Arc::clone(&look.key), seen);
+                }
                 None => batch.missed.push((key, look)),
             }
         }
@@ -256,8 +264,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     fn count_kept(&self, kept: Vec<Kept<V>>, goes_on: bool) -> Vec<(Arc<str>, Option<Arc<V>>)> {
         let counted = |(key, (entry, value)): Kept<V>| {
             let (core, stale) = (&self.core, entry.is_stale(self.core.clock.tick()));
-            let counter = if stale { &core.counters.fallbacks } else { &core.counters.hits };
-            counter.one();
+            core.answered_late(stale, None);
             if stale && !goes_on {
                 core.engine.gave_up();
             }

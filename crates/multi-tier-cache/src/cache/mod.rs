@@ -94,10 +94,12 @@ use self::core::{Core, Seen};
 use fetch::{Fetch, Loader, Look, Rules, Tally};
 use key::KeyBuf;
 
+use crate::clock::Moment;
 use crate::coordinator::Position;
-use crate::engine::{Judge as _, Put, Source, Wanted};
+use crate::engine::{Change, Judge as _, Put, Source, Wanted};
 use crate::error::{CacheError, CacheResult};
 use crate::policy::{Lifespan, Verdict};
+use crate::telemetry::Operation;
 
 /// A cache of values of one type, one of many in a [`CacheSystem`](crate::CacheSystem). Cheap to clone; clones are the
 /// same cache.
@@ -141,7 +143,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         match self.fresh(key) {
             Some(value) => Ok(value),
             // Boxed, as every way but the quickest: a hit must not move a future that is made for it.
-            None => Box::pin(self.get_slowly(self.key(key))).await,
+            None => Box::pin(self.get_slowly(self.key(key))).await.inspect_err(|_| self.core.failed()),
         }
     }
 
@@ -155,10 +157,10 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         let mut look = Look::new(&self.core, &key, self.rules(&CallOptions::default()));
         self.core.engine.read(&key, Wanted::Judged(&mut look)).await?;
         let Some(seen) = look.seen.filter(|seen| seen.verdict <= Verdict::Stale) else {
-            self.core.counters.misses.one();
+            self.core.missed(look.began);
             return Ok(None);
         };
-        Ok(self.counted(seen).value)
+        Ok(self.counted(seen, look.began).value)
     }
 
     /// Whether [`get`](Self::get) would answer a value.
@@ -254,7 +256,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         {
             return Ok(self.answered(&key, self.rules(options), seen, Some(loader)));
         }
-        Box::pin(self.fetch_below(&key, options, loader)).await
+        Box::pin(self.fetch_below(&key, options, loader)).await.inspect_err(|_| self.core.failed())
     }
 
     async fn fetch_below<E: Send + Sync + 'static>(
@@ -293,6 +295,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
                 return self.ended(key, rules, fetch);
             }
         }
+        let began = fetch.look.began;
         let mut work = work::begin(&self.core, fetch);
         if let Some(soft) = rules.freshness.soft_patience() {
             if let Some(fetch) = work.within(soft).await {
@@ -306,7 +309,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
                 },
             };
             if let Some(fetched) = kept {
-                self.core.counters.fallbacks.one();
+                self.core.answered_late(true, began);
                 if !work.goes_on() {
                     self.core.engine.gave_up();
                 }
@@ -337,7 +340,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     ) -> Result<Fetched<V>, LoadError<E>> {
         let seen = fetch.look.seen.take();
         let seen = seen.ok_or_else(|| CacheError::InternalError("a load ended without a value".into()))?;
-        Ok(self.answered(key, rules, self.counted(seen), fetch.loader))
+        Ok(self.answered(key, rules, self.counted(seen, fetch.look.began), fetch.loader))
     }
 
     /// The answer, which is refreshed in the background if it is no longer fresh or soon will not be.
@@ -397,7 +400,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         let times = freshness.times(now, now, fastrand::f64());
         let entry = self.core.entry(Some(value), &times, None, &tags);
         let span = Lifespan { ttl: times.expires.since(now), rules: Some(&freshness) };
-        self.core.engine.put(key, entry, Put { span, tags: &tags, skipped: &skipped, announced: true }).await
+        let put = Put { span, tags: &tags, skipped: &skipped, announced: true, series: &self.core.series };
+        self.core.engine.put(key, entry, put).await
     }
 
     /// Removes `key` from every tier, for every instance: no read that starts after this answers a value that was
@@ -410,7 +414,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         K: Borrow<Q>,
         Q: CacheKey + ?Sized,
     {
-        self.core.engine.invalidate(&self.key(key)).await
+        self.removal(1).carried_out(self.core.engine.invalidate(&self.key(key))).await
     }
 
     /// Removes several keys, with one message.
@@ -424,7 +428,10 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     {
         let keys: Vec<KeyBuf> = keys.into_iter().map(|key| self.key(key)).collect();
         let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
-        if keys.is_empty() { Ok(None) } else { self.core.engine.invalidate_many(&keys).await }
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        self.removal(keys.len()).carried_out(self.core.engine.invalidate_many(&keys)).await
     }
 
     /// Removes every entry with this tag, of every cache of the system and on every instance: one step, however many
@@ -433,7 +440,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// # Errors
     /// As [`CacheManager::remove_tag`](crate::CacheManager::remove_tag).
     pub async fn remove_tag(&self, tag: &str) -> CacheResult<Option<Position>> {
-        self.core.engine.remove_tag(tag).await
+        self.removal(1).carried_out(self.core.engine.remove_tag(tag)).await
     }
 
     /// Removes every entry of this cache. Slow: it scans the tiers' keys. A tag on every entry
@@ -442,7 +449,13 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// # Errors
     /// As [`CacheManager::invalidate_pattern`](crate::CacheManager::invalidate_pattern).
     pub async fn clear(&self) -> CacheResult<Option<Position>> {
-        self.core.engine.invalidate_pattern(&format!("{}*", literal(&self.core.beginning))).await
+        let pattern = format!("{}*", literal(&self.core.beginning));
+        self.removal(1).carried_out(self.core.engine.invalidate_pattern(&pattern)).await
+    }
+
+    /// A removal that begins.
+    fn removal(&self, keys: usize) -> Change<'_> {
+        self.core.engine.change(&self.core.series, Operation::Remove, keys)
     }
 
     /// What happened in this cache so far.
@@ -486,18 +499,13 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
 
     /// What is in process, decoded, and may be answered at once.
     fn hit(&self, key: &str) -> Option<Seen<V>> {
+        let began = self.core.begins();
         let seen = self.core.engine.hit(key, |entry| self.core.glance(entry))?;
-        Some(self.counted(seen))
+        Some(self.counted(seen, began))
     }
 
-    fn counted(&self, seen: Seen<V>) -> Seen<V> {
-        let counters = &self.core.counters;
-        match (seen.from, seen.verdict) {
-            (Source::Loader, _) => counters.misses.one(),
-            (Source::Older, _) | (_, Verdict::StaleIfError | Verdict::Expired) => counters.fallbacks.one(),
-            (Source::Tier(_), Verdict::Stale) => counters.stale_hits.one(),
-            (Source::Tier(_), Verdict::Fresh | Verdict::RefreshEarly) => counters.hits.one(),
-        }
+    fn counted(&self, seen: Seen<V>, began: Option<Moment>) -> Seen<V> {
+        self.core.answered(&seen, began);
         seen
     }
 }

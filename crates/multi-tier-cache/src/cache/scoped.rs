@@ -56,7 +56,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         } else {
             let load = |_| async { load().await.map(Loaded::new).map_err(LoadError::own) };
             let key = self.key(key);
-            Box::pin(self.load_scoped(&key, Box::new(move |context| Box::pin(load(context))))).await?
+            let loading = Box::pin(self.load_scoped(&key, Box::new(move |context| Box::pin(load(context)))));
+            loading.await.inspect_err(|_| self.core.failed())?
         };
         // Another call's loader may have answered that there is none.
         value.ok_or(LoadError::Cache(CacheError::NotFound))
@@ -75,6 +76,6 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         }
         let seen = fetch.look.seen.take();
         let seen = seen.ok_or_else(|| CacheError::InternalError("a load ended without a value".into()))?;
-        Ok(self.counted(seen).value)
+        Ok(self.counted(seen, fetch.look.began).value)
     }
 }

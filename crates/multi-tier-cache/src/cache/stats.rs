@@ -1,9 +1,10 @@
 //! Counters of one typed cache.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::telemetry::Counter;
+use crate::telemetry::{Counter, Reads, Source};
 
 /// What happened in one typed cache since it was made. All counters; the parts of a snapshot may be a few calls apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,14 +30,26 @@ pub struct CacheStats {
     pub rejected: u64,
 }
 
-#[derive(Default)]
+/// The counters of one typed cache.
 pub(super) struct Counters {
     /// Fresh hits in the first tier: most of all reads. The engine counts them with its own.
     pub(super) fresh_hits: Arc<Counter>,
+    others: Arc<Others>,
+}
+
+/// Everything but the quickest reads.
+#[derive(Default)]
+pub(super) struct Others {
+    fresh_hits: Arc<Counter>,
     /// Every other hit.
     pub(super) hits: Count,
     pub(super) stale_hits: Count,
-    pub(super) fallbacks: Count,
+    /// Stale answers, because a load failed …
+    pub(super) load_failed: Count,
+    /// … took longer than its caller waits …
+    pub(super) load_slow: Count,
+    /// … or is not tried, for one failed a moment ago.
+    pub(super) throttled: Count,
     pub(super) misses: Count,
     pub(super) loads: Count,
     pub(super) failed_loads: Count,
@@ -59,14 +72,50 @@ impl Count {
 }
 
 impl Counters {
+    pub(super) fn new(fresh_hits: Arc<Counter>) -> Self {
+        let others = Arc::new(Others { fresh_hits: Arc::clone(&fresh_hits), ..Others::default() });
+        Self { fresh_hits, others }
+    }
+
+    /// Itself, for whoever adds up what the caches of a name count.
+    pub(super) fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.others) as _
+    }
+
     pub(super) fn snapshot(&self) -> CacheStats {
+        let reads = self.others.reads();
         CacheStats {
-            hits: self.fresh_hits.sum() + self.hits.get(),
-            stale_hits: self.stale_hits.get(),
-            fallbacks: self.fallbacks.get(),
-            misses: self.misses.get(),
-            loads: self.loads.get(),
+            hits: reads.hits,
+            stale_hits: reads.revalidating,
+            fallbacks: reads.load_failed + reads.load_slow + reads.throttled,
+            misses: reads.misses,
+            loads: reads.loads,
             failed_loads: self.failed_loads.get(),
+            not_modified: reads.not_modified,
+            refreshes: reads.refreshes,
+            rejected: reads.rejected,
+        }
+    }
+}
+
+impl Deref for Counters {
+    type Target = Others;
+
+    fn deref(&self) -> &Others {
+        &self.others
+    }
+}
+
+impl Source for Others {
+    fn reads(&self) -> Reads {
+        Reads {
+            hits: self.fresh_hits.sum() + self.hits.get(),
+            misses: self.misses.get(),
+            revalidating: self.stale_hits.get(),
+            load_failed: self.load_failed.get(),
+            load_slow: self.load_slow.get(),
+            throttled: self.throttled.get(),
+            loads: self.loads.get(),
             not_modified: self.not_modified.get(),
             refreshes: self.refreshes.get(),
             rejected: self.rejected.get(),

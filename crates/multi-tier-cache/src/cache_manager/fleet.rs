@@ -10,10 +10,11 @@ use serde::de::DeserializeOwned;
 use super::{CacheManager, unaccepted};
 use crate::cache::CallOptions;
 use crate::coordinator::Position;
-use crate::engine::{BytesLoad, Fresh, Keep, Load, SharedLoad, TypedLoad, Wanted};
+use crate::engine::{BytesLoad, Change, Fresh, Keep, Load, SharedLoad, TypedLoad, Wanted};
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::invalidation::CoherenceStats;
+use crate::telemetry::Operation;
 
 impl CacheManager {
     /// Like [`get`](Self::get), under these options.
@@ -117,7 +118,7 @@ impl CacheManager {
     /// # Errors
     /// As [`invalidate`](Self::invalidate).
     pub async fn remove(&self, key: &str) -> CacheResult<Option<Position>> {
-        self.engine.invalidate(key).await
+        self.removal(1).carried_out(self.engine.invalidate(key)).await
     }
 
     /// Removes several keys, with one message and at the coordinator in one step.
@@ -128,7 +129,7 @@ impl CacheManager {
         if keys.is_empty() {
             return Ok(None);
         }
-        self.engine.invalidate_many(keys).await
+        self.removal(keys.len()).carried_out(self.engine.invalidate_many(keys)).await
     }
 
     /// [`invalidate_pattern`](Self::invalidate_pattern), answering its place in the log.
@@ -136,7 +137,7 @@ impl CacheManager {
     /// # Errors
     /// As [`invalidate_pattern`](Self::invalidate_pattern).
     pub async fn remove_pattern(&self, pattern: &str) -> CacheResult<Option<Position>> {
-        self.engine.invalidate_pattern(pattern).await
+        self.removal(1).carried_out(self.engine.invalidate_pattern(pattern)).await
     }
 
     /// Removes every entry with this tag, on every instance: one step, however many entries there are.
@@ -145,7 +146,7 @@ impl CacheManager {
     /// `InvalidationError` if the coordinator could not be reached; entries with the tag are not served here until it
     /// was made up for. `ConfigError` on a stack that has no way to revoke tags.
     pub async fn remove_tag(&self, tag: &str) -> CacheResult<Option<Position>> {
-        self.engine.remove_tag(tag).await
+        self.removal(1).carried_out(self.engine.remove_tag(tag)).await
     }
 
     /// Removes everything this cache stored. One step in process, on every instance; shared tiers are scanned.
@@ -154,13 +155,18 @@ impl CacheManager {
     /// `ConfigError`, with nothing removed, if a tier cannot tell this cache's keys from others (Redis without a
     /// prefix); `InvalidationError` if a tier could not be reached.
     pub async fn clear(&self) -> CacheResult<Option<Position>> {
-        self.engine.clear().await
+        self.removal(1).carried_out(self.engine.clear()).await
     }
 
     /// How coherent this instance is with the others, and what it took.
     #[must_use]
     pub fn coherence_stats(&self) -> CoherenceStats {
         self.engine.coherence()
+    }
+
+    /// A removal that begins.
+    fn removal(&self, keys: usize) -> Change<'_> {
+        self.engine.change(self.engine.telemetry().bytes(), Operation::Remove, keys)
     }
 
     /// Whether any cache may answer a call with these options.
@@ -171,11 +177,11 @@ impl CacheManager {
     }
 
     async fn compute(&self, key: &str, options: &CallOptions, cached: bool, load: &mut dyn Load) -> CacheResult<Entry> {
+        let mut load = Fresh { load, clock: self.engine.clock(), telemetry: self.engine.telemetry() };
         if !cached {
-            return self.engine.load_alone(load).await;
+            return self.engine.load_alone(&mut load).await;
         }
         let keep = Keep { span: options.ttl_or_default().into(), tags: &options.tags };
-        let mut load = Fresh { load, clock: self.engine.clock() };
         let hit = self.engine.read(key, Wanted::Loaded(&mut load, keep)).await?;
         hit.map(|hit| hit.entry).ok_or_else(unaccepted)
     }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -29,6 +28,7 @@ use crate::invalidation::InvalidationStats;
 use crate::redis_streams::RedisStreams;
 use crate::serialization::CacheSerializer;
 use crate::stack::FirstTier;
+use crate::telemetry::{HealthReport, Metrics};
 use crate::traits::{CacheBackend, L2CacheBackend, StreamEntry, StreamingBackend};
 
 pub(crate) use assembly::{BusChoice, Joining};
@@ -36,6 +36,7 @@ pub(crate) use assembly::{BusChoice, Joining};
 pub use crate::engine::CacheManagerStats;
 pub use crate::policy::CacheStrategy;
 pub use crate::stack::{CacheTier, TierConfig, TierStats};
+pub use crate::telemetry::TierHealth;
 
 /// A stack of tiers and the verbs on it.
 ///
@@ -79,21 +80,6 @@ pub struct CacheManager {
     engine: Arc<Engine>,
     serializer: CacheSerializer,
     streams: Option<Arc<dyn StreamingBackend>>,
-}
-
-/// Whether a tier works.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TierHealth {
-    /// The tier's level.
-    pub tier_level: usize,
-    /// The backend's name.
-    pub backend_name: String,
-    /// Whether the backend answers.
-    pub healthy: bool,
-    /// Operations of this tier that failed since the cache was made.
-    pub errors: u64,
-    /// Removals that failed here and are still to be made up for; the keys concerned are not read from this tier.
-    pub owed_removals: usize,
 }
 
 impl CacheManager {
@@ -268,7 +254,7 @@ impl CacheManager {
     /// `InvalidationError` if a tier could not be reached; it may still hold the key. The in-process tiers are clean
     /// in any case.
     pub async fn invalidate(&self, key: &str) -> CacheResult<()> {
-        self.engine.invalidate(key).await.map(drop)
+        self.remove(key).await.map(drop)
     }
 
     /// Removes every key that matches a Redis glob pattern. Slow: it scans each tier's keys.
@@ -277,7 +263,7 @@ impl CacheManager {
     /// `InvalidationError` if a tier could not be reached or cannot match patterns; `ConfigError` if a shared tier
     /// without a key prefix would have to scan other programs' keys (a pattern that does not begin literally).
     pub async fn invalidate_pattern(&self, pattern: &str) -> CacheResult<()> {
-        self.engine.invalidate_pattern(pattern).await.map(drop)
+        self.remove_pattern(pattern).await.map(drop)
     }
 
     /// Replaces `key` in every tier; `None` keeps it for five minutes.
@@ -320,18 +306,35 @@ impl CacheManager {
         self.invalidation_stats()
     }
 
-    /// Whether each tier works, in their order. Writes nothing.
+    /// Everything that is counted, for Prometheus and others. Takes microseconds, and holds up nobody for longer.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.engine.metrics()
+    }
+
+    /// Reports everything that is counted to a meter of OpenTelemetry, from now on and for as long as this cache lives:
+    /// counters and gauges when the program's exporter asks for them, and the time of each call that waited.
+    ///
+    /// # Errors
+    /// `ConfigError` if it reports to a meter already.
+    #[cfg(feature = "opentelemetry")]
+    pub fn report_to(&self, meter: &opentelemetry::metrics::Meter) -> CacheResult<()> {
+        let engine = Arc::downgrade(&self.engine);
+        if self.engine.telemetry().report_to(meter, move || Some(engine.upgrade()?.metrics())) {
+            return Ok(());
+        }
+        Err(CacheError::ConfigError("the cache reports to a meter of OpenTelemetry already".into()))
+    }
+
+    /// Whether each tier works, in their order. Writes nothing, and ends within the budget of a tier (1 s).
     pub async fn health(&self) -> Vec<TierHealth> {
-        let health = self.engine.tiers().iter().map(|tier| async {
-            TierHealth {
-                tier_level: tier.level,
-                backend_name: tier.backend.name().to_owned(),
-                healthy: tier.works().await,
-                errors: tier.remote().map_or(0, |remote| remote.errors()),
-                owed_removals: tier.remote().map_or(0, |remote| remote.owed()),
-            }
-        });
-        join_all(health).await
+        self.engine.health().await
+    }
+
+    /// How the cache fares: every tier, the bus, what is amiss, and whether requests should be sent here. Writes nothing,
+    /// and ends within the budget of a tier (1 s).
+    pub async fn health_report(&self) -> HealthReport {
+        HealthReport::new(self.engine.health().await, self.engine.bus_health())
     }
 
     pub(crate) async fn join_bus(&self) {
@@ -428,7 +431,8 @@ impl CacheManager {
         announced: bool,
     ) -> CacheResult<Option<Position>> {
         let entry = Entry::from_bytes(value, Moment::NEVER);
-        self.engine.put(key, entry, Put { span: ttl.into(), tags, skipped: &[], announced }).await
+        let put = Put { span: ttl.into(), tags, skipped: &[], announced, series: self.engine.telemetry().bytes() };
+        self.engine.put(key, entry, put).await
     }
 
     async fn read_below(&self, key: &str) -> CacheResult<Option<Entry>> {

@@ -100,7 +100,7 @@ impl Engine {
             Turn::Landed(answer) => answer,
             Turn::Lead(_) | Turn::Again => return Some(reader),
         };
-        reader.answer = Some(self.counted(answer, &reader.wanted));
+        reader.answer = Some(self.followed(answer, &reader.wanted, None));
         None
     }
 
@@ -254,7 +254,7 @@ impl Engine {
         } else {
             self.settle(lead, led).answer().await
         };
-        reader.answer = Some(self.counted(answer, &reader.wanted));
+        reader.answer = Some(self.counted(answer, &reader.wanted, None));
     }
 }
 

@@ -1,8 +1,10 @@
 //! Hits in the leading in-process tiers: where most reads end.
 
 use super::Engine;
+use super::stats::Stats;
 use crate::clock::Tick;
 use crate::entry::Entry;
+use crate::telemetry::{Activity, Operation};
 
 impl Engine {
     /// What `take` makes of a hit in the leading in-process tiers: no await, and no allocation unless it is promoted.
@@ -10,25 +12,22 @@ impl Engine {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "an entry that is returned is copied: a fifth of the price of a hit")]
     pub(crate) fn hit<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
-        let Some((entry, _)) = self.local.lookup_first(key) else { return self.hit_next(key, take) };
+        let Some((entry, _)) = self.local.lookup_first(key) else { return self.hit_next(key, take, Stats::hit) };
         let taken = take(entry)?;
         self.stats.hit(0);
         Some(taken)
     }
 
-    /// The same for callers without rules of freshness.
+    /// The same for the verbs on bytes, which have no rules of freshness.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "as above")]
     pub(crate) fn fresh_hit<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
-        let Some((entry, tick)) = self.local.lookup_first(key) else {
-            let now = self.options.clock.tick();
-            return self.hit_next(key, |entry| if entry.is_stale(now) { None } else { take(entry) });
-        };
+        let Some((entry, tick)) = self.local.lookup_first(key) else { return self.fresh_hit_next(key, take) };
         if entry.is_stale(tick) {
             return None;
         }
         let taken = take(entry)?;
-        self.stats.hit(0);
+        self.stats.hit_bytes(0);
         Some(taken)
     }
 
@@ -41,11 +40,25 @@ impl Engine {
         take(entry, tick)
     }
 
-    fn hit_next<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
+    fn fresh_hit_next<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
+        let (now, began) = (self.options.clock.tick(), self.telemetry.begins());
+        let take = |entry: Entry| if entry.is_stale(now) { None } else { take(entry) };
+        let taken = self.hit_next(key, take, Stats::hit_bytes)?;
+        let duration = began.map(|began| self.telemetry.since(began));
+        self.telemetry.tell(self.telemetry.bytes(), (Operation::Get, Activity::Hit), duration);
+        Some(taken)
+    }
+
+    fn hit_next<R>(
+        &self,
+        key: &str,
+        take: impl FnOnce(Entry) -> Option<R>,
+        count: impl FnOnce(&Stats, usize),
+    ) -> Option<R> {
         let (position, entry) = self.local.lookup_next(key)?;
         let taken = take(entry.clone())?;
         self.promote_locally(key, position, &entry);
-        self.stats.hit(position);
+        count(&self.stats, position);
         Some(taken)
     }
 }

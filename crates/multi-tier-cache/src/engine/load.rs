@@ -3,19 +3,24 @@
 //! The engine is compiled once and knows no user's type; these adapters do.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::Instrument;
 
 use super::Source;
+use super::read::panicked;
 use crate::clock::{Clock, Moment};
 use crate::entry::{Encode, Entry, Object};
 use crate::error::{CacheError, CacheResult};
 use crate::serialization::CacheSerializer;
+use crate::telemetry::{Series, Telemetry};
 
 /// How a caller judges what is stored.
 pub(crate) trait Judge: Send {
@@ -43,6 +48,11 @@ pub(crate) trait Judge: Send {
     /// Whether the tier at this place is left out: not asked, and not given a copy.
     fn skips(&self, _position: usize) -> bool {
         false
+    }
+
+    /// Under which name it is told what becomes of the read; `None` for the verbs on bytes.
+    fn series(&self) -> Option<&Arc<Series>> {
+        None
     }
 }
 
@@ -87,10 +97,12 @@ fn spent() -> CacheError {
     CacheError::InternalError("a loader was asked for a second value".into())
 }
 
-/// A loader without rules of freshness: what a typed cache keeps beyond its fresh time is not for its caller.
+/// A loader of the verbs on bytes, without rules of freshness: what a typed cache keeps beyond its fresh time is not for
+/// its caller.
 pub(crate) struct Fresh<'a> {
     pub(crate) load: &'a mut dyn Load,
     pub(crate) clock: &'a Clock,
+    pub(crate) telemetry: &'a Telemetry,
 }
 
 impl Judge for Fresh<'_> {
@@ -102,7 +114,14 @@ impl Judge for Fresh<'_> {
 
 impl Load for Fresh<'_> {
     fn load(&mut self) -> BoxFuture<'_, CacheResult<Made>> {
-        self.load.load()
+        Box::pin(async {
+            let began = self.clock.now();
+            let loading = self.load.load().instrument(Telemetry::load_span(self.telemetry.bytes()));
+            let made = AssertUnwindSafe(loading).catch_unwind().await;
+            let made = made.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+            self.telemetry.loaded(self.telemetry.bytes(), began, made.is_ok());
+            made
+        })
     }
 }
 

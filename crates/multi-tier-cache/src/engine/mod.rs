@@ -23,10 +23,13 @@ mod below;
 mod finish;
 mod follow;
 mod form;
+mod health;
 mod hit;
 mod invalidate;
 mod load;
+mod metrics;
 mod read;
+mod record;
 mod removals;
 mod shared;
 mod skip;
@@ -42,6 +45,7 @@ pub(crate) use batch::Reader;
 pub(crate) use finish::{Finish, finish};
 pub(crate) use load::{BytesLoad, Fresh, Judge, Load, Made, SharedLoad, Stay, TypedLoad};
 pub(crate) use read::{Keep, Wanted, panicked};
+pub(crate) use record::Change;
 pub use stats::CacheManagerStats;
 pub(crate) use timer::within;
 pub(crate) use write::Put;
@@ -55,7 +59,7 @@ use crate::invalidation::{Bus, CoherenceConfig, CoherenceStats, Follower, Invali
 use crate::local::{Horizon, Limits, Local, Store as LocalStore};
 use crate::policy::PromotionCondition;
 use crate::stack::{CacheTier, Forget, Store, Tier, TierStats, validate};
-use crate::telemetry::Counter;
+use crate::telemetry::{Counter, EventListener, Telemetry};
 use crate::traits::Capabilities;
 use below::Below;
 use removals::Removals;
@@ -70,6 +74,7 @@ pub(crate) struct Engine {
     below: Below,
     removals: Removals,
     stats: Stats,
+    telemetry: Arc<Telemetry>,
     /// A permit per load that may run.
     loads: Semaphore,
     options: Options,
@@ -103,6 +108,7 @@ pub(crate) struct Options {
     pub(crate) promote_if: Option<PromotionCondition>,
     /// Loads that may run at a time.
     pub(crate) max_loads: usize,
+    pub(crate) listener: Option<Arc<dyn EventListener>>,
 }
 
 /// A value and where it came from.
@@ -132,6 +138,7 @@ impl Default for Options {
             compress_above: defaults::COMPRESS_ABOVE,
             promote_if: None,
             max_loads: defaults::MAX_LOADS,
+            listener: None,
         }
     }
 }
@@ -154,8 +161,9 @@ impl Engine {
             }
             _ => Horizon::open(clock),
         };
-        let local = Local::new(stores.collect(), horizon, coordination.is_some());
-        let stats = Stats::new(tiers.len());
+        let telemetry = Arc::new(Telemetry::new(options.clock.clone(), options.listener.clone()));
+        let local = Local::new(stores.collect(), horizon, coordination.is_some(), Arc::clone(&telemetry));
+        let stats = Stats::new(tiers.len(), telemetry.bytes());
         Ok(Arc::new_cyclic(|itself: &Weak<Self>| {
             let shared = coordination.and_then(|coordination| coordinate(&tiers, coordination, itself, &options.clock));
             let (below, loads) = (Below::default(), Semaphore::new(options.max_loads.min(Semaphore::MAX_PERMITS)));
@@ -166,6 +174,7 @@ impl Engine {
                 below,
                 removals: Removals::default(),
                 stats,
+                telemetry,
                 loads,
                 options,
                 itself: Weak::clone(itself),
@@ -174,7 +183,7 @@ impl Engine {
     }
 
     pub(crate) fn stats(&self) -> CacheManagerStats {
-        self.stats.snapshot(self.local.in_flight())
+        self.stats.snapshot(self.telemetry.promotions(), self.local.in_flight())
     }
 
     pub(crate) fn tier_stats(&self) -> Vec<TierStats> {
@@ -192,6 +201,10 @@ impl Engine {
     /// Ends the use of a lent counter; what it counted stays.
     pub(crate) fn take_back(&self, counter: &Arc<Counter>) {
         self.stats.take_back(counter);
+    }
+
+    pub(crate) fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -7,7 +7,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::SemaphorePermit;
+use tracing::Instrument;
 
 use super::load::{Judge, Load, Made, Stay};
 use super::shared::{Lease, Leased, Queue, Refresh, Shared};
@@ -22,6 +24,7 @@ use crate::error::{CacheError, CacheResult, Failure};
 use crate::local::{Join, Kind, Left, Origin, Turn};
 use crate::policy::Lifespan;
 use crate::stack::{Ask, Store, Tier};
+use crate::telemetry::{Series, Telemetry};
 
 /// What a reader wants, and so which flight it takes part in.
 pub(crate) enum Wanted<'a> {
@@ -92,11 +95,20 @@ impl Engine {
         if let Some(answer) = self.answer_at_once(key, &mut wanted) {
             return answer;
         }
-        // In a box: a task whose reads end before this should be small.
-        Box::pin(self.read_in_flight(key, wanted)).await
+        self.reading(key, wanted).await
+    }
+
+    /// In a box: a task whose reads end before this should be small.
+    fn reading<'a, 'w: 'a>(self: &'a Arc<Self>, key: &'a str, wanted: Wanted<'w>) -> BoxFuture<'a, Answer> {
+        let span = Telemetry::read_span(wanted.series().unwrap_or(self.telemetry.bytes()));
+        if span.is_disabled() {
+            return Box::pin(self.read_in_flight(key, wanted));
+        }
+        Box::pin(self.read_in_flight(key, wanted).instrument(span))
     }
 
     async fn read_in_flight(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
+        let began = Some(self.options.clock.now());
         loop {
             let mut lead = match self.local.join(key, wanted.kind()) {
                 Join::Lead(lead) => lead,
@@ -104,10 +116,10 @@ impl Engine {
                     Turn::Lead(lead) => lead,
                     Turn::Again => continue,
                     Turn::Landed(Ok(Some(hit))) => match wanted.accept(hit.entry, hit.source) {
-                        Some(entry) => return self.counted(Ok(Some(Hit { entry, ..hit })), &wanted),
+                        Some(entry) => return self.followed(Ok(Some(Hit { entry, ..hit })), &wanted, began),
                         None => continue,
                     },
-                    Turn::Landed(answer) => return self.counted(answer, &wanted),
+                    Turn::Landed(answer) => return self.followed(answer, &wanted, began),
                 },
             };
             // The leader's stamp is older than everything it reads from here on.
@@ -119,7 +131,7 @@ impl Engine {
                 let skipped: Vec<usize> = (0..self.tiers.len()).filter(|position| wanted.skips(*position)).collect();
                 if wanted.speaks_for_itself(&led, !skipped.is_empty()) {
                     drop(lead);
-                    return self.counted(led.answer, &wanted);
+                    return self.counted(led.answer, &wanted, began);
                 }
                 self.settle(lead, self.leave_out(&skipped, led))
             };
@@ -127,7 +139,7 @@ impl Engine {
                 Settled::Landed(answer) => answer,
                 Settled::Landing(work) => work.await,
             };
-            return self.counted(answer, &wanted);
+            return self.counted(answer, &wanted, began);
         }
     }
 
@@ -141,7 +153,7 @@ impl Engine {
             let entry = wanted.accept(self.local.lookup_at(position, key)?, source)?;
             Some(Hit { entry, source })
         });
-        Some(self.counted(Ok(found), wanted))
+        Some(self.counted(Ok(found), wanted, None))
     }
 
     /// How many tiers, from the top, are read before the coordinator is asked how to go on.
@@ -373,7 +385,7 @@ impl Engine {
 
     /// A value from its source only: no tier is read or filled, no flight joined.
     pub(crate) async fn load_alone(&self, loader: &mut dyn Load) -> CacheResult<Entry> {
-        self.stats.miss();
+        self.missed(loader.series().is_some());
         Ok(self.load(loader, self.permit()).await?.entry)
     }
 
@@ -396,24 +408,6 @@ impl Engine {
             Ok(permit) => Some(permit),
             Err(_) => within(Some(defaults::LOAD_QUEUE_WAIT), self.loads.acquire()).await?.ok(),
         }
-    }
-
-    /// Counts a request whose read its caller has given up, answered in another way.
-    pub(crate) fn gave_up(&self) {
-        self.stats.miss();
-    }
-
-    /// One request, one count.
-    pub(super) fn counted(&self, answer: Answer, wanted: &Wanted<'_>) -> Answer {
-        if matches!(wanted, Wanted::Judged(judge) if !judge.counts(matches!(answer, Ok(Some(_))))) {
-            return answer;
-        }
-        match (&answer, wanted) {
-            (Ok(Some(Hit { source: Source::Tier(position), .. })), _) => self.stats.hit(*position),
-            (Ok(_), _) | (Err(_), Wanted::Loaded(..)) => self.stats.miss(),
-            (Err(_), _) => {}
-        }
-        answer
     }
 }
 
@@ -460,6 +454,15 @@ impl Wanted<'_> {
             Self::Stored(..) => {}
             Self::Judged(judge) => judge.leads(),
             Self::Loaded(loader, _) => loader.leads(),
+        }
+    }
+
+    /// Under which name it is told; `None` for the verbs on bytes.
+    pub(super) fn series(&self) -> Option<&Arc<Series>> {
+        match self {
+            Self::Stored(..) => None,
+            Self::Judged(judge) => judge.series(),
+            Self::Loaded(loader, _) => loader.series(),
         }
     }
 

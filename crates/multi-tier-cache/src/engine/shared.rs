@@ -277,6 +277,11 @@ impl Shared {
         let _ = self.revoked_tags.send(Arc::clone(tag));
     }
 
+    /// Longest age of the proof that what is stored in process is fresh.
+    pub(super) fn staleness_bound(&self) -> Duration {
+        self.coherence.staleness_bound
+    }
+
     pub(super) fn fill_stats(&self, stats: &mut CoherenceStats) {
         if let Some(bus) = &self.bus {
             bus.fill_stats(stats);

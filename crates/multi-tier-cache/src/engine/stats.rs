@@ -1,11 +1,10 @@
 //! Counters of an engine. One increment per request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::telemetry::Counter;
+use crate::telemetry::{Counter, Reads, Series, Source};
 
 /// Requests, hits and misses of a cache since it was made.
 ///
@@ -34,17 +33,52 @@ pub struct CacheManagerStats {
 }
 
 pub(crate) struct Stats {
-    hits: Vec<Counter>,
+    typed: Tally,
+    bytes: Tally,
     /// Hits in the first tier that typed caches count, each its own.
     typed_hits: Mutex<Vec<Arc<Counter>>>,
-    misses: Counter,
-    promotions: AtomicUsize,
+    coalesced: Counter,
+}
+
+/// Requests of the verbs on bytes, or of all typed caches. Clones are the same counters.
+#[derive(Clone)]
+struct Tally {
+    /// By the position of the tier.
+    hits: Arc<[Counter]>,
+    misses: Arc<Counter>,
+}
+
+impl Tally {
+    fn new(tiers: usize) -> Self {
+        Self { hits: (0..tiers).map(|_| Counter::default()).collect(), misses: Arc::default() }
+    }
+
+    #[inline]
+    fn hit(&self, position: usize) {
+        if let Some(counter) = self.hits.get(position) {
+            counter.increment();
+        }
+    }
+
+    fn hits_of(&self, position: usize) -> u64 {
+        self.hits.get(position).map_or(0, Counter::sum)
+    }
+}
+
+impl Source for Tally {
+    fn reads(&self) -> Reads {
+        let hits = self.hits.iter().map(Counter::sum).sum();
+        Reads { hits, misses: self.misses.sum(), ..Reads::default() }
+    }
 }
 
 impl Stats {
-    pub(crate) fn new(tiers: usize) -> Self {
-        let hits = (0..tiers).map(|_| Counter::default()).collect();
-        Self { hits, typed_hits: Mutex::default(), misses: Counter::default(), promotions: AtomicUsize::new(0) }
+    /// The requests of the verbs on bytes are those of `bytes`, too.
+    pub(crate) fn new(tiers: usize, bytes: &Series) -> Self {
+        let of_bytes = Tally::new(tiers);
+        bytes.add(Arc::new(of_bytes.clone()));
+        let (typed_hits, coalesced) = (Mutex::default(), Counter::default());
+        Self { typed: Tally::new(tiers), bytes: of_bytes, typed_hits, coalesced }
     }
 
     /// A counter whose hits are hits in the first tier.
@@ -58,37 +92,51 @@ impl Stats {
     pub(super) fn take_back(&self, counter: &Arc<Counter>) {
         let mut lent = self.typed_hits.lock();
         lent.retain(|lent| !Arc::ptr_eq(lent, counter));
-        if let Some(first) = self.hits.first() {
+        if let Some(first) = self.typed.hits.first() {
             first.add(counter.sum());
         }
     }
 
+    /// A hit of a typed cache.
     #[inline]
     pub(crate) fn hit(&self, position: usize) {
-        if let Some(counter) = self.hits.get(position) {
-            counter.increment();
-        }
+        self.typed.hit(position);
+    }
+
+    /// A hit of the verbs on bytes.
+    #[inline]
+    pub(crate) fn hit_bytes(&self, position: usize) {
+        self.bytes.hit(position);
     }
 
     pub(crate) fn miss(&self) {
-        self.misses.increment();
+        self.typed.misses.increment();
     }
 
-    pub(crate) fn promoted(&self, copies: usize) {
-        self.promotions.fetch_add(copies, Ordering::Relaxed);
+    pub(crate) fn miss_bytes(&self) {
+        self.bytes.misses.increment();
+    }
+
+    /// A request took the answer of another.
+    pub(crate) fn coalesced(&self) {
+        self.coalesced.increment();
+    }
+
+    pub(crate) fn coalesced_so_far(&self) -> u64 {
+        self.coalesced.sum()
     }
 
     pub(crate) fn hits_of(&self, position: usize) -> u64 {
         // Under the lock, so that what is taken back meanwhile is counted once.
         let lent = self.typed_hits.lock();
-        let typed = if position == 0 { lent.iter().map(|counter| counter.sum()).sum() } else { 0 };
-        typed + self.hits.get(position).map_or(0, Counter::sum)
+        let lent = if position == 0 { lent.iter().map(|counter| counter.sum()).sum() } else { 0 };
+        lent + self.typed.hits_of(position) + self.bytes.hits_of(position)
     }
 
-    pub(crate) fn snapshot(&self, in_flight_requests: usize) -> CacheManagerStats {
+    pub(crate) fn snapshot(&self, promotions: u64, in_flight_requests: usize) -> CacheManagerStats {
         let l1_hits = self.hits_of(0);
-        let l2_hits = self.hits.iter().skip(1).map(Counter::sum).sum();
-        let (total_hits, misses) = (l1_hits + l2_hits, self.misses.sum());
+        let l2_hits = (1..self.typed.hits.len()).map(|position| self.hits_of(position)).sum();
+        let (total_hits, misses) = (l1_hits + l2_hits, self.typed.misses.sum() + self.bytes.misses.sum());
         let total_requests = total_hits + misses;
         CacheManagerStats {
             total_requests,
@@ -98,7 +146,7 @@ impl Stats {
             misses,
             hit_rate: percent(total_hits, total_requests),
             l1_hit_rate: percent(l1_hits, total_requests),
-            promotions: self.promotions.load(Ordering::Relaxed),
+            promotions: usize::try_from(promotions).unwrap_or(usize::MAX),
             in_flight_requests,
         }
     }
@@ -115,12 +163,12 @@ mod tests {
 
     #[test]
     fn what_a_lent_counter_counts_is_counted_once_and_stays() {
-        let stats = Stats::new(2);
+        let stats = Stats::new(2, &Series::new("bytes"));
         let (kept, ended) = (stats.lend(), stats.lend());
         stats.hit(0);
         kept.add(2);
         ended.add(3);
-        assert_eq!((stats.hits_of(0), stats.hits_of(1), stats.snapshot(0).total_hits), (6, 0, 6));
+        assert_eq!((stats.hits_of(0), stats.hits_of(1), stats.snapshot(0, 0).total_hits), (6, 0, 6));
         stats.take_back(&ended);
         assert_eq!(stats.hits_of(0), 6);
         kept.increment();
@@ -129,12 +177,14 @@ mod tests {
 
     #[test]
     fn totals_are_derived_from_hits_and_misses() {
-        let stats = Stats::new(3);
-        for position in [0, 0, 1, 2] {
+        let bytes = Series::new("bytes");
+        let stats = Stats::new(3, &bytes);
+        for position in [0, 2] {
             stats.hit(position);
+            stats.hit_bytes(position / 2);
         }
-        stats.miss();
-        let seen = stats.snapshot(0);
+        stats.miss_bytes();
+        let seen = stats.snapshot(0, 0);
         assert_eq!((seen.l1_hits, seen.l2_hits, seen.total_hits, seen.misses), (2, 2, 4, 1));
         assert_eq!(seen.total_requests, 5);
         assert!((seen.hit_rate - 80.0).abs() < 1e-9 && (seen.l1_hit_rate - 40.0).abs() < 1e-9);

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tracing::Instrument;
 
 use super::below::took_too_long;
 use super::finish::{Finish, Unfinished, finish};
@@ -20,6 +21,7 @@ use crate::local::{Lead, Left, Origin, Placed, Watch};
 use crate::policy::{Lifespan, promoted};
 use crate::protection::Protection;
 use crate::stack::{Remote, Tier};
+use crate::telemetry::{Operation, Series, Telemetry};
 
 /// What the leader of a flight found or loaded.
 pub(super) struct Led {
@@ -50,7 +52,7 @@ impl Settled {
 }
 
 /// A put.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Put<'a> {
     pub(crate) span: Lifespan<'a>,
     pub(crate) tags: &'a [Tag],
@@ -58,6 +60,8 @@ pub(crate) struct Put<'a> {
     pub(crate) skipped: &'a [usize],
     /// Whether other instances must hear of it.
     pub(crate) announced: bool,
+    /// Under which name it is told.
+    pub(crate) series: &'a Series,
 }
 
 /// A write into an awaited tier that does not coordinate.
@@ -97,7 +101,9 @@ impl Engine {
             if !filled && self.may_be_newer_than_here(&answer) {
                 self.local.observed(lead.watch(), origin);
             }
-            self.count_promotions(origin, if filled { made } else { 0 });
+            if filled && origin == Origin::Copy {
+                self.promoted(lead.watch().key(), made);
+            }
             lead.land(&answer);
             return Settled::Landed(answer);
         }
@@ -165,7 +171,9 @@ impl Engine {
         } else if self.shared.is_some() {
             self.local.observed(watch, origin);
         }
-        self.count_promotions(origin, made);
+        if origin == Origin::Copy {
+            self.promoted(watch.key(), made);
+        }
     }
 
     /// Fills an awaited tier that does not coordinate. The value is taken back if the key was revoked meanwhile.
@@ -206,6 +214,7 @@ impl Engine {
                 let skipped = put.skipped.contains(&position);
                 if skipped { None } else { self.entry_at(position, &entry, put.span, now) }
             });
+            self.put_here(put.series, now);
             return Ok(None);
         }
         self.follow_log();
@@ -213,7 +222,10 @@ impl Engine {
         let mut entries = self.entries(&entry, put.span);
         entries.retain(|(position, _)| !put.skipped.contains(position));
         let announced = put.announced;
-        finish(async move { engine.put_everywhere(watch, entries, announced).await }).await
+        let (span, change) = (Telemetry::put_span(put.series), self.change(put.series, Operation::Put, 1));
+        let outcome =
+            finish(async move { engine.put_everywhere(watch, entries, announced).await }.instrument(span)).await;
+        change.ended(outcome)
     }
 
     async fn put_everywhere(
@@ -398,7 +410,7 @@ impl Engine {
         let copies = self.copies_above(key, &hit, true, false);
         let made = copies.len();
         if made > 0 && self.local.copy_up(key, position, entry, copies) {
-            self.stats.promoted(made);
+            self.promoted(key, made);
         }
     }
 
@@ -414,12 +426,6 @@ impl Engine {
 
     pub(super) fn remote(&self, position: usize) -> Option<&Arc<Remote>> {
         self.tiers.get(position)?.remote()
-    }
-
-    fn count_promotions(&self, origin: Origin, made: usize) {
-        if origin == Origin::Copy {
-            self.stats.promoted(made);
-        }
     }
 
     fn may_store(&self, entry: &Entry) -> bool {

@@ -22,17 +22,19 @@ pub(crate) use lead::Lead;
 
 use crate::clock::{Moment, Tick};
 use crate::entry::{Entry, Tag};
+use crate::telemetry::Telemetry;
 use crate::traits::InProcess;
 
 /// The in-process tiers of a stack. `T` is what a flight answers.
 pub(crate) struct Local<T: Clone> {
     stores: Vec<Store>,
-    /// The first tier of the stack, if it is in-process: what most lookups end with.
+    /// The first tier of the stack, if it is in-process and nobody has to be told: what most lookups end with.
     first: Option<Arc<dyn InProcess>>,
     /// How many tiers, from the top, are in-process: what a synchronous lookup covers.
     leading: usize,
     in_flight: Arc<InFlight<T>>,
     horizon: Horizon,
+    telemetry: Arc<Telemetry>,
 }
 
 /// An in-process tier and its place in the stack, from 0.
@@ -63,11 +65,13 @@ pub(crate) type Placed = (usize, Entry);
 impl<T: Clone> Local<T> {
     /// `stores` in ascending position.
     /// In a `fleet`, others change what the lower tiers hold.
-    pub(crate) fn new(stores: Vec<Store>, horizon: Horizon, fleet: bool) -> Self {
+    pub(crate) fn new(stores: Vec<Store>, horizon: Horizon, fleet: bool, telemetry: Arc<Telemetry>) -> Self {
         let leading = stores.iter().enumerate().take_while(|(place, store)| *place == store.position).count();
-        let first = stores.first().filter(|_| leading > 0).map(|store| Arc::clone(&store.face));
+        // Where hits are told, none is quick.
+        let quick = leading > 0 && !telemetry.tells_hits();
+        let first = stores.first().filter(|_| quick).map(|store| Arc::clone(&store.face));
         let in_flight = InFlight::new(horizon.clock().clone(), fleet);
-        Self { stores, first, leading, in_flight, horizon }
+        Self { stores, first, leading, in_flight, horizon, telemetry }
     }
 
     pub(crate) fn horizon(&self) -> &Horizon {
@@ -82,15 +86,31 @@ impl<T: Clone> Local<T> {
         let mut entry = first.find(key)?;
         let tick = self.horizon.clock().tick();
         if tick.has_passed(entry.expires()) {
-            entry = first.lookup(key)?;
+            entry = self.instead_of_expired(&**first, key)?;
         }
         if self.horizon.admits(&entry, tick) { Some((entry, tick)) } else { None }
     }
 
+    /// What is there in place of an entry that was found expired.
+    #[cold]
+    fn instead_of_expired(&self, face: &dyn InProcess, key: &str) -> Option<Entry> {
+        let live = face.lookup(key);
+        if live.is_none() {
+            self.telemetry.expired(key);
+        }
+        live
+    }
+
     /// The first live entry of the other leading tiers, and where it was.
     pub(crate) fn lookup_next(&self, key: &str) -> Option<Placed> {
-        let next = self.stores.iter().take(self.leading).skip(1);
-        next.into_iter().find_map(|store| Some((store.position, self.lookup_in(store, key)?)))
+        let asked = usize::from(self.first.is_some());
+        self.stores.iter().take(self.leading).skip(asked).find_map(|store| {
+            let found = store.face.find(key)?;
+            let tick = self.horizon.clock().tick();
+            let expired = tick.has_passed(found.expires());
+            let live = if expired { self.instead_of_expired(&*store.face, key)? } else { found };
+            self.horizon.admits(&live, tick).then_some((store.position, live))
+        })
     }
 
     /// How many tiers from the top are in-process.

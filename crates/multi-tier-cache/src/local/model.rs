@@ -68,7 +68,8 @@ impl World {
         let (store, time) = (Arc::new(Shelf::default()), Arc::new(AtomicU64::new(1)));
         let below: Arc<dyn InProcess> = Arc::new(Shelf::default());
         let stores = vec![Store { position: 0, face: Arc::clone(&store) as _ }, Store { position: 1, face: below }];
-        let local = Local::new(stores, Horizon::open(Clock::manual(Arc::clone(&time))), false);
+        let horizon = Horizon::open(Clock::manual(Arc::clone(&time)));
+        let local = Local::new(stores, horizon, false, Arc::default());
         let tags = tags.iter().map(|tag| Tag::from(*tag)).collect();
         let (source, loads) = (AtomicU64::new(1), AtomicUsize::new(0));
         Arc::new(Self { local, store, source, loads, time, tags })

@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, join_all};
 
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
-use crate::traits::{CacheBackend, Capabilities, InProcess};
+use crate::traits::{CacheBackend, Capabilities, InProcess, Usage};
 
 /// Stores by what keys begin with, and one for all other keys.
 pub(crate) struct Regions {
@@ -76,6 +76,10 @@ impl InProcess for Regions {
 
     fn evict_where(&self, matches: &dyn Fn(&str) -> bool) {
         self.all().for_each(|part| part.face.evict_where(matches));
+    }
+
+    fn usage(&self) -> Usage {
+        self.parts.iter().fold(self.rest.face.usage(), |usage, part| usage.and(part.face.usage()))
     }
 }
 

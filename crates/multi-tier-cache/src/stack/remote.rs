@@ -18,10 +18,11 @@ use tokio::time::{Instant, sleep};
 use super::owed::{Debt, Owed};
 use super::without_ttl;
 use crate::breaker::Breaker;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::defaults;
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::protection::Protection;
+use crate::telemetry::Latencies;
 use crate::traits::{Capabilities, L2CacheBackend, ValueAndTtl};
 
 pub(crate) struct Remote {
@@ -35,6 +36,10 @@ pub(crate) struct Remote {
     /// Whether a task is making up for what is owed.
     settling: AtomicBool,
     errors: AtomicU64,
+    /// Whether the last operation was not answered.
+    away: AtomicBool,
+    latencies: Latencies,
+    clock: Clock,
 }
 
 /// Removes keys from a tier whose removals others must hear of.
@@ -56,10 +61,19 @@ pub(crate) enum Ask {
 impl Remote {
     pub(crate) fn new(backend: Arc<dyn L2CacheBackend>, level: usize, clock: Clock) -> Arc<Self> {
         let label = format!("L{level} {}", backend.name());
-        let breaker = (!backend.capabilities().has(Capabilities::BUDGETED)).then(|| Breaker::new(clock));
-        let (owed, forget) = (Owed::default(), OnceLock::new());
-        let (settling, errors) = (AtomicBool::new(false), AtomicU64::new(0));
-        Arc::new(Self { backend, label, breaker, owed, forget, settling, errors })
+        let breaker = (!backend.capabilities().has(Capabilities::BUDGETED)).then(|| Breaker::new(clock.clone()));
+        Arc::new(Self {
+            backend,
+            label,
+            breaker,
+            owed: Owed::default(),
+            forget: OnceLock::new(),
+            settling: AtomicBool::new(false),
+            errors: AtomicU64::new(0),
+            away: AtomicBool::new(false),
+            latencies: Latencies::default(),
+            clock,
+        })
     }
 
     /// Lets removals that are owed be made up for by `forget`.
@@ -201,18 +215,19 @@ impl Remote {
 
     /// Removes by pattern, whatever comes of it.
     pub(crate) async fn scan_for(&self, pattern: &str) -> CacheResult<()> {
-        let work = async { self.backend.remove_pattern(pattern).await };
+        let (began, work) = (self.clock.now(), async { self.backend.remove_pattern(pattern).await });
         let removed = self.timed(defaults::PATTERN_BUDGET, work).await;
-        removed.map_err(|error| self.failed(error, "remove_pattern"))
+        self.ended("remove_pattern", began, removed)
     }
 
     /// Removes everything.
     pub(crate) async fn clear(self: &Arc<Self>) -> CacheResult<()> {
+        let began = self.clock.now();
         let cleared = self.timed(defaults::PATTERN_BUDGET, async { self.backend.clear().await }).await;
         if cleared.as_ref().is_err_and(|error| !error.is_refusal()) {
             self.owe_pattern("*");
         }
-        cleared.map_err(|error| self.failed(error, "clear"))
+        self.ended("clear", began, cleared)
     }
 
     async fn erase(&self, keys: &[&str]) -> CacheResult<()> {
@@ -281,6 +296,15 @@ impl Remote {
     /// How many operations failed.
     pub(crate) fn errors(&self) -> u64 {
         self.errors.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is left alone because it did not answer. A backend with a budget of its own tells by its last answer.
+    pub(crate) fn is_left_alone(&self) -> bool {
+        self.breaker.as_ref().map_or_else(|| self.away.load(Ordering::Relaxed), Breaker::is_shut)
+    }
+
+    pub(crate) fn latencies(&self) -> &Latencies {
+        &self.latencies
     }
 
     /// Starts the task that makes up for what is owed, if none is at work. Without a Tokio runtime that is left to those
@@ -371,6 +395,7 @@ impl Remote {
     }
 
     async fn attempt<R>(&self, operation: &'static str, work: impl Future<Output = CacheResult<R>>) -> CacheResult<R> {
+        let began = self.clock.now();
         let outcome = match &self.breaker {
             None => caught(work).await,
             Some(breaker) => {
@@ -382,6 +407,16 @@ impl Remote {
                 outcome
             }
         };
+        self.ended(operation, began, outcome)
+    }
+
+    /// Notes how an operation that was tried went.
+    fn ended<R>(&self, operation: &'static str, began: Moment, outcome: CacheResult<R>) -> CacheResult<R> {
+        self.latencies.record(operation, self.clock.now().since(began));
+        let away = outcome.as_ref().is_err_and(CacheError::is_retryable);
+        if self.away.load(Ordering::Relaxed) != away {
+            self.away.store(away, Ordering::Relaxed);
+        }
         outcome.map_err(|error| self.failed(error, operation))
     }
 

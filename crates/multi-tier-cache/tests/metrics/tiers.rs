@@ -1,0 +1,96 @@
+//! What tiers tell: sizes, evictions, times, outages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use multi_tier_cache::backends::QuickCacheBackend;
+use multi_tier_cache::testing::{Fault, Faulty, ManualClock};
+use multi_tier_cache::{CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, TierConfig, defaults};
+use test_servers::RedisServer;
+
+use crate::number;
+
+const VALUE: Bytes = Bytes::from_static(b"value");
+
+#[tokio::test]
+async fn stores_in_process_tell_how_full_they_are_and_what_they_evict() {
+    let l1 = QuickCacheBackend::with_max_bytes(100_000).unwrap();
+    let l2 = DashMapCache::with_capacity(10).unwrap();
+    let system = CacheSystemBuilder::new().with_l1(Arc::new(l1)).with_l2(Arc::new(l2)).build().await.unwrap();
+    let cache = system.cache_manager();
+    for number in 0..1_000 {
+        cache.set_with_strategy(&format!("k{number}"), VALUE, CacheStrategy::ShortTerm).await.unwrap();
+    }
+    assert_eq!(
+        (number(cache, "mtc_tier_entries L2 DashMap"), number(cache, "mtc_tier_evictions_total L2 DashMap")),
+        (10.0, 990.0)
+    );
+    let (entries, evictions) =
+        (number(cache, "mtc_tier_entries L1 QuickCache"), number(cache, "mtc_tier_evictions_total L1 QuickCache"));
+    assert_eq!(entries + evictions, 1_000.0);
+    let bytes = number(cache, "mtc_tier_bytes L1 QuickCache");
+    assert!(entries > 300.0 && bytes > entries * 200.0 && bytes <= 100_000.0, "{entries} {bytes}");
+    for _ in 0..100 {
+        cache.set_with_strategy("k999", VALUE, CacheStrategy::ShortTerm).await.unwrap();
+    }
+    assert_eq!(number(cache, "mtc_tier_evictions_total L1 QuickCache"), evictions, "a replacement is no eviction");
+    cache.invalidate("k999").await.unwrap();
+    assert_eq!(number(cache, "mtc_tier_evictions_total L2 DashMap"), 990.0, "a removal is no eviction");
+}
+
+#[tokio::test]
+async fn a_tier_that_fails_opens_its_breaker_until_it_answers_again() {
+    let time = ManualClock::new();
+    let l2 = Faulty::new(Arc::new(DashMapCache::new().with_clock(time.clock())));
+    let l1 = QuickCacheBackend::new(100).unwrap().with_clock(time.clock());
+    let builder = CacheSystemBuilder::new().with_clock(time.clock()).with_tier(Arc::new(l1), TierConfig::as_l1());
+    let system = builder.with_tier(l2.clone(), TierConfig::as_l2()).build().await.unwrap();
+    let cache = system.cache_manager();
+    let breaker = || number(cache, "mtc_tier_breaker_open L2 Faulty");
+    assert!(cache.get("k").await.unwrap().is_none());
+    assert_eq!(breaker(), 0.0);
+    l2.script([Fault::Fail]);
+    assert!(cache.get("k").await.is_err());
+    assert!(cache.get("k").await.is_err(), "left alone");
+    assert_eq!((breaker(), number(cache, "mtc_tier_errors_total L2 Faulty")), (1.0, 2.0));
+    assert_eq!(
+        number(cache, "mtc_tier_operation_duration_seconds L2 Faulty get"),
+        2.0,
+        "what was not tried took no time"
+    );
+    time.advance(defaults::BREAKER_WINDOW);
+    cache.get("k").await.unwrap();
+    assert_eq!(breaker(), 0.0);
+    l2.script([Fault::Fail]);
+    assert!(cache.invalidate("k").await.is_err());
+    assert_eq!(number(cache, "mtc_tier_pending_removals L2 Faulty"), 1.0);
+}
+
+#[tokio::test]
+async fn a_killed_redis_is_left_alone_and_owes_what_it_was_not_told() {
+    let mut server = RedisServer::start().unwrap();
+    let system = CacheSystem::with_redis_url(&server.url()).await.unwrap();
+    let cache = system.cache_manager();
+    cache.get("k").await.unwrap();
+    cache.invalidate("k").await.unwrap();
+    assert_eq!(number(cache, "mtc_tier_breaker_open L2 Redis"), 0.0);
+    assert_eq!(number(cache, "mtc_bus_sent_total"), 1.0);
+    assert_eq!(number(cache, "mtc_tier_operation_duration_seconds L2 Redis invalidate"), 1.0);
+    server.kill().unwrap();
+    assert!(cache.invalidate("k").await.is_err());
+    assert_eq!(number(cache, "mtc_tier_breaker_open L2 Redis"), 1.0);
+    assert_eq!(
+        (number(cache, "mtc_pending_invalidations"), number(cache, "mtc_tier_pending_removals L2 Redis")),
+        (1.0, 1.0)
+    );
+    assert!(number(cache, "mtc_tier_errors_total L2 Redis") >= 1.0);
+    server.restart().unwrap();
+    let back = async {
+        while cache.get("k").await.is_err() || number(cache, "mtc_pending_invalidations") > 0.0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), back).await.unwrap();
+    assert_eq!(number(cache, "mtc_tier_breaker_open L2 Redis"), 0.0);
+}
