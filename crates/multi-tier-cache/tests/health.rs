@@ -1,0 +1,116 @@
+//! Health: what is amiss is named, and an outage below does not make an instance unready.
+#![cfg(all(feature = "test-util", feature = "redis"))]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed expectation ends the test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use multi_tier_cache::backends::QuickCacheBackend;
+use multi_tier_cache::telemetry::{HealthReport, HealthStatus};
+use multi_tier_cache::testing::{Fault, Faulty, Fleet, ManualClock, Stage, Step};
+use multi_tier_cache::{CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, TierConfig, defaults};
+use serde_json::{Value, json};
+use test_servers::RedisServer;
+
+fn parsed(report: &HealthReport) -> Value {
+    serde_json::from_str(&report.to_json()).unwrap()
+}
+
+/// An L1 over a tier that fails when it is told to.
+async fn over_faulty(time: &ManualClock) -> (CacheSystem, Arc<Faulty>) {
+    let l1 = QuickCacheBackend::new(100).unwrap().with_clock(time.clock());
+    let l2 = Faulty::new(Arc::new(DashMapCache::new().with_clock(time.clock())));
+    let builder = CacheSystemBuilder::new().with_clock(time.clock()).with_tier(Arc::new(l1), TierConfig::as_l1());
+    (builder.with_tier(l2.clone(), TierConfig::as_l2()).build().await.unwrap(), l2)
+}
+
+#[tokio::test]
+async fn a_cache_that_is_well_says_so() {
+    let system = Fleet::new().instance().await.unwrap();
+    let report = system.health_report().await;
+    assert_eq!((report.status, report.ready), (HealthStatus::Ok, true));
+    let tier = |level: usize, name: &str| {
+        json!({
+            "tier_level": level, "backend_name": name, "healthy": true, "errors": 0, "owed_removals": 0,
+            "left_alone": false, "reasons": [],
+        })
+    };
+    let bus = json!({
+        "healthy": true, "proof_age_seconds": 0.001, "lag": 0, "pending_invalidations": 0, "reasons": [],
+    });
+    let expected =
+        json!({ "status": "ok", "ready": true, "tiers": [tier(1, "QuickCache"), tier(2, "Hub")], "bus": bus });
+    assert_eq!(parsed(&report), expected);
+}
+
+#[tokio::test]
+async fn an_outage_below_degrades_and_is_over_when_the_tier_answers() {
+    let time = ManualClock::new();
+    let (system, l2) = over_faulty(&time).await;
+    let cache = system.cache_manager();
+    l2.always(Fault::Fail);
+    assert!(cache.get("k").await.is_err());
+    assert!(cache.invalidate("k").await.is_err());
+    let report = system.health_report().await;
+    assert_eq!((report.status, report.ready), (HealthStatus::Degraded, true));
+    assert!(report.tiers[0].reasons.is_empty() && report.bus.is_none());
+    let sick = &report.tiers[1];
+    assert!(!sick.healthy && sick.left_alone && sick.owed_removals == 1 && sick.errors == 2, "{sick:?}");
+    assert_eq!(sick.reasons.len(), 3, "{sick:?}");
+    assert_eq!(cache.health().await[1].reasons, sick.reasons);
+    l2.always(Fault::None);
+    time.advance(defaults::BREAKER_WINDOW);
+    cache.get("k").await.unwrap();
+    assert_eq!(system.health_report().await.status, HealthStatus::Ok);
+}
+
+#[tokio::test]
+async fn a_cache_whose_first_tier_does_not_work_is_not_ready() {
+    let l1 = Faulty::new(Arc::new(DashMapCache::new()));
+    let builder = CacheSystemBuilder::new().with_tier(l1.clone(), TierConfig::as_l1());
+    let system = builder.build().await.unwrap();
+    assert!(system.health_report().await.ready);
+    l1.always(Fault::Fail);
+    let report = system.health_report().await;
+    assert_eq!((report.status, report.ready), (HealthStatus::Failed, false));
+    assert_eq!(parsed(&report)["status"], "failed");
+    assert!(!system.health_check().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tier_that_hangs_holds_up_the_report_for_its_budget_only() {
+    let (system, l2) = over_faulty(&ManualClock::new()).await;
+    l2.always(Fault::Hang);
+    let began = tokio::time::Instant::now();
+    let report = system.health_report().await;
+    assert!(began.elapsed() <= defaults::TIER_BUDGET + Duration::from_millis(1), "{:?}", began.elapsed());
+    assert!(!report.tiers[1].healthy && report.ready);
+}
+
+#[tokio::test]
+async fn freshness_that_is_not_proven_within_the_bound_is_amiss() {
+    let (fleet, stage) = (Fleet::new(), Stage::new());
+    let system = fleet.join(fleet.builder().unwrap().with_stage(&stage)).await.unwrap();
+    stage.fail(Step::Poll, usize::MAX);
+    fleet.time().advance(defaults::STALENESS_BOUND + Duration::from_secs(1));
+    let report = system.health_report().await;
+    let bus = report.bus.unwrap();
+    assert_eq!((report.status, report.ready, bus.healthy), (HealthStatus::Degraded, true, false));
+    assert_eq!(bus.reasons, ["the log of invalidations was last followed 3.0 s ago, beyond the bound of 2.0 s"]);
+}
+
+#[tokio::test]
+async fn no_secret_is_in_a_report() {
+    let mut server = RedisServer::builder().password("hunter2-secret").start().unwrap();
+    let system = CacheSystem::with_redis_url(&server.url()).await.unwrap();
+    let cache = system.cache_manager();
+    cache.set_with_strategy("secret-key-123", Bytes::from_static(b"v"), CacheStrategy::RealTime).await.unwrap();
+    server.kill().unwrap();
+    assert!(cache.invalidate("secret-key-123").await.is_err());
+    let report = system.health_report().await;
+    assert_eq!(report.status, HealthStatus::Degraded);
+    assert_eq!(report.bus.as_ref().unwrap().pending_invalidations, 1);
+    let text = report.to_json() + &format!("{report:?}");
+    assert!(text.contains("left alone") && !text.contains("secret") && !text.contains("127.0.0.1"), "{text}");
+}
