@@ -145,15 +145,6 @@ impl Entry {
         }
     }
 
-    /// The same without a second reference to the entry.
-    #[inline]
-    pub(crate) fn into_object<T: Any + Send + Sync>(self) -> Option<Arc<T>> {
-        match self.body {
-            Body::Bytes(_) => None,
-            Body::Shared(shared) => Arc::clone(shared.object.as_ref()?).downcast().ok(),
-        }
-    }
-
     /// Whether `other` holds the very same value, in whatever form.
     pub(crate) fn is_same_value(&self, other: &Self) -> bool {
         let bytes = |entry: &Self| entry.known_bytes().map(|bytes| (bytes.as_ptr(), bytes.len()));
@@ -167,6 +158,15 @@ impl Entry {
         match &self.body {
             Body::Bytes(bytes) => Some(bytes),
             Body::Shared(shared) => shared.bytes.get()?.as_ref().ok(),
+        }
+    }
+
+    /// The value's bytes, if the entry is nothing but bytes.
+    #[inline]
+    pub(crate) fn plain_bytes(&self) -> Option<Bytes> {
+        match &self.body {
+            Body::Bytes(bytes) => Some(bytes.clone()),
+            Body::Shared(_) => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The default first tier: a bounded map with scan-resistant eviction.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 
 use crate::backends::in_process::in_process_backend;
 use crate::clock::Clock;
@@ -42,7 +43,9 @@ pub struct QuickCacheBackend {
     clock: Clock,
 }
 
-type Store = Cache<Name, Entry, OwnWeight, foldhash::fast::RandomState, DefaultLifecycle<Name, Entry>>;
+/// The store shows its keys where they are and hands out copies of its values: so an entry is kept with its key, and
+/// what is kept as a value is nothing.
+type Store = Cache<Held, (), OwnWeight, foldhash::fast::RandomState, DefaultLifecycle<Held, ()>>;
 
 #[derive(Debug, Clone, Copy)]
 enum Bound {
@@ -50,29 +53,58 @@ enum Bound {
     Bytes,
 }
 
-/// A key with its entry's weight at insertion. The store requires that a weight never changes, while an entry's length
-/// may become known later. Kept with the key, for a hit copies all that is kept with the value.
-#[derive(Clone)]
-struct Name {
+/// An entry under its key, with its weight at insertion. The store requires that a weight never changes, while an
+/// entry's length may become known later.
+struct Held {
     key: Arc<str>,
     weight: u64,
+    entry: Entry,
 }
 
-impl PartialEq for Name {
+/// Entries are told apart by their keys alone.
+impl PartialEq for Held {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
     }
 }
 
-impl Eq for Name {}
+impl Eq for Held {}
 
-impl Borrow<str> for Name {
+impl Borrow<str> for Held {
     fn borrow(&self) -> &str {
         &self.key
     }
 }
 
-impl Hash for Name {
+impl Hash for Held {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+/// A key that is looked for, and what is asked of its entry where it is: whether it is the one wanted. Asked once, under
+/// the lock of the entry's shard.
+struct Sought<'a, F> {
+    key: &'a str,
+    wanted: Cell<Option<F>>,
+}
+
+impl<'a, F: FnOnce(&Entry) -> bool> Sought<'a, F> {
+    #[inline]
+    fn new(key: &'a str, wanted: F) -> Self {
+        Self { key, wanted: Cell::new(Some(wanted)) }
+    }
+}
+
+impl<F: FnOnce(&Entry) -> bool> Equivalent<Held> for Sought<'_, F> {
+    #[inline]
+    fn equivalent(&self, held: &Held) -> bool {
+        *held.key == *self.key && self.wanted.take().is_some_and(|wanted| wanted(&held.entry))
+    }
+}
+
+impl<F> Hash for Sought<'_, F> {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key.hash(state);
     }
@@ -81,9 +113,9 @@ impl Hash for Name {
 #[derive(Clone)]
 struct OwnWeight;
 
-impl Weighter<Name, Entry> for OwnWeight {
-    fn weight(&self, name: &Name, _: &Entry) -> u64 {
-        name.weight
+impl Weighter<Held, ()> for OwnWeight {
+    fn weight(&self, held: &Held, (): &()) -> u64 {
+        held.weight
     }
 }
 
@@ -159,7 +191,8 @@ impl QuickCacheBackend {
     /// Drops an entry that was seen expired, unless it has been replaced since.
     #[cold]
     fn drop_expired(&self, key: &str) {
-        self.cache.remove_if(key, |entry| self.clock.has_passed(entry.expires()));
+        let expired = Sought::new(key, |entry: &Entry| self.clock.has_passed(entry.expires()));
+        self.cache.remove_if(&expired, |()| true);
     }
 }
 
@@ -174,7 +207,9 @@ fn shards(capacity: u64, least: u64) -> u64 {
 impl InProcess for QuickCacheBackend {
     #[inline]
     fn lookup(&self, key: &str) -> Option<Entry> {
-        let entry = self.find(key)?;
+        let mut found = None;
+        self.visit(key, &mut |entry| found = Some(entry.clone()));
+        let entry = found?;
         if self.clock.has_passed(entry.expires()) {
             self.drop_expired(key);
             return None;
@@ -183,13 +218,16 @@ impl InProcess for QuickCacheBackend {
     }
 
     #[inline]
-    fn find(&self, key: &str) -> Option<Entry> {
-        self.cache.get(key)
+    fn visit(&self, key: &str, visitor: &mut dyn FnMut(&Entry)) {
+        let _ = self.cache.get(&Sought::new(key, |entry: &Entry| {
+            visitor(entry);
+            true
+        }));
     }
 
     fn store(&self, key: &Arc<str>, entry: Entry) {
         let weight = self.weight(key, &entry);
-        self.cache.insert(Name { key: Arc::clone(key), weight }, entry);
+        self.cache.insert(Held { key: Arc::clone(key), weight, entry }, ());
     }
 
     fn evict(&self, key: &str) {
@@ -197,7 +235,7 @@ impl InProcess for QuickCacheBackend {
     }
 
     fn evict_where(&self, matches: &dyn Fn(&str) -> bool) {
-        self.cache.retain(|name, _| !matches(&name.key));
+        self.cache.retain(|held, ()| !matches(&held.key));
     }
 }
 

@@ -109,16 +109,16 @@ impl<V: Send + Sync + 'static> Core<V> {
     /// remembered absence.
     #[inline]
     #[expect(clippy::option_option, reason = "that there is no value is an answer too")]
-    pub(super) fn fresh(&self, entry: Entry, tick: Tick<'_>) -> Option<Option<Arc<V>>> {
+    pub(super) fn fresh(&self, entry: &Entry, tick: Tick<'_>) -> Option<Option<Arc<V>>> {
         if self.watches_age {
             let fresh = |seen: &Seen<V>| seen.verdict == Verdict::Fresh && !seen.is_old_copy;
-            return self.glance(entry).filter(fresh).map(|seen| seen.value);
+            return self.glance(entry.clone()).filter(fresh).map(|seen| seen.value);
         }
         let facts = entry.facts()?;
         if facts.schema != self.schema || tick.has_passed(facts.fresh_until) {
             return None;
         }
-        if facts.absent { Some(None) } else { entry.into_object::<V>().map(Some) }
+        if facts.absent { Some(None) } else { entry.object_as::<V>().map(Some) }
     }
 
     /// An entry in process that is decoded and may be answered at once.

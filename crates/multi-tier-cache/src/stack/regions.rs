@@ -62,8 +62,8 @@ impl InProcess for Regions {
     }
 
     #[inline]
-    fn find(&self, key: &str) -> Option<Entry> {
-        self.part(key).face.find(key)
+    fn visit(&self, key: &str, visitor: &mut dyn FnMut(&Entry)) {
+        self.part(key).face.visit(key, visitor);
     }
 
     fn store(&self, key: &Arc<str>, entry: Entry) {
