@@ -137,7 +137,8 @@ impl Entry {
     }
 
     /// The decoded value, if the entry has one and it is a `T`.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of every hit")]
     pub(crate) fn object_as<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         match &self.body {
             Body::Bytes(_) => None,

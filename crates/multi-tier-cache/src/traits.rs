@@ -177,9 +177,10 @@ pub trait InProcess: Send + Sync {
     /// read once for all that depends on it.
     ///
     /// `visitor` is called at most once, and may be called under a lock of the store: it is brief and calls nobody back.
-    /// Unless overridden, it is shown what `lookup` answers.
-    fn visit(&self, key: &str, visitor: &mut dyn FnMut(&Entry)) {
-        if let Some(entry) = self.lookup(key) {
+    /// `key` is the bytes of a text. Unless overridden, the visitor is shown what `lookup` answers.
+    fn visit(&self, key: &[u8], visitor: &mut dyn FnMut(&Entry)) {
+        let text = str::from_utf8(key).ok();
+        if let Some(entry) = text.and_then(|key| self.lookup(key)) {
             visitor(&entry);
         }
     }

@@ -173,7 +173,8 @@ impl InProcess for DashMapCache {
         Some(entry)
     }
 
-    fn visit(&self, key: &str, visitor: &mut dyn FnMut(&Entry)) {
+    fn visit(&self, key: &[u8], visitor: &mut dyn FnMut(&Entry)) {
+        let Ok(key) = str::from_utf8(key) else { return };
         if let Some(held) = self.map.get(key) {
             visitor(&held.entry);
         }

@@ -14,6 +14,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 
 use crate::backends::in_process::in_process_backend;
+use crate::backends::key_hash::{KeyHash, is_same};
 use crate::clock::Clock;
 use crate::defaults;
 use crate::entry::Entry;
@@ -45,7 +46,7 @@ pub struct QuickCacheBackend {
 
 /// The store shows its keys where they are and hands out copies of its values: so an entry is kept with its key, and
 /// what is kept as a value is nothing.
-type Store = Cache<Held, (), OwnWeight, foldhash::fast::RandomState, DefaultLifecycle<Held, ()>>;
+type Store = Cache<Held, (), OwnWeight, KeyHash, DefaultLifecycle<Held, ()>>;
 
 #[derive(Debug, Clone, Copy)]
 enum Bound {
@@ -85,13 +86,13 @@ impl Hash for Held {
 /// A key that is looked for, and what is asked of its entry where it is: whether it is the one wanted. Asked once, under
 /// the lock of the entry's shard.
 struct Sought<'a, F> {
-    key: &'a str,
+    key: &'a [u8],
     wanted: Cell<Option<F>>,
 }
 
 impl<'a, F: FnOnce(&Entry) -> bool> Sought<'a, F> {
     #[inline]
-    fn new(key: &'a str, wanted: F) -> Self {
+    fn new(key: &'a [u8], wanted: F) -> Self {
         Self { key, wanted: Cell::new(Some(wanted)) }
     }
 }
@@ -99,14 +100,14 @@ impl<'a, F: FnOnce(&Entry) -> bool> Sought<'a, F> {
 impl<F: FnOnce(&Entry) -> bool> Equivalent<Held> for Sought<'_, F> {
     #[inline]
     fn equivalent(&self, held: &Held) -> bool {
-        *held.key == *self.key && self.wanted.take().is_some_and(|wanted| wanted(&held.entry))
+        is_same(held.key.as_bytes(), self.key) && self.wanted.take().is_some_and(|wanted| wanted(&held.entry))
     }
 }
 
 impl<F> Hash for Sought<'_, F> {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key.hash(state);
+        state.write(self.key);
     }
 }
 
@@ -173,7 +174,7 @@ impl QuickCacheBackend {
             .weight_capacity(capacity)
             .build()
             .map_err(|error| CacheError::ConfigError(error.to_string()))?;
-        let (hasher, lifecycle) = (foldhash::fast::RandomState::default(), DefaultLifecycle::default());
+        let (hasher, lifecycle) = (KeyHash::random(), DefaultLifecycle::default());
         let cache = Cache::with_options(options, OwnWeight, hasher, lifecycle);
         Ok(Self { cache, bound, clock: Clock::system() })
     }
@@ -191,7 +192,7 @@ impl QuickCacheBackend {
     /// Drops an entry that was seen expired, unless it has been replaced since.
     #[cold]
     fn drop_expired(&self, key: &str) {
-        let expired = Sought::new(key, |entry: &Entry| self.clock.has_passed(entry.expires()));
+        let expired = Sought::new(key.as_bytes(), |entry: &Entry| self.clock.has_passed(entry.expires()));
         self.cache.remove_if(&expired, |()| true);
     }
 }
@@ -208,7 +209,7 @@ impl InProcess for QuickCacheBackend {
     #[inline]
     fn lookup(&self, key: &str) -> Option<Entry> {
         let mut found = None;
-        self.visit(key, &mut |entry| found = Some(entry.clone()));
+        self.visit(key.as_bytes(), &mut |entry| found = Some(entry.clone()));
         let entry = found?;
         if self.clock.has_passed(entry.expires()) {
             self.drop_expired(key);
@@ -218,7 +219,7 @@ impl InProcess for QuickCacheBackend {
     }
 
     #[inline]
-    fn visit(&self, key: &str, visitor: &mut dyn FnMut(&Entry)) {
+    fn visit(&self, key: &[u8], visitor: &mut dyn FnMut(&Entry)) {
         let _ = self.cache.get(&Sought::new(key, |entry: &Entry| {
             visitor(entry);
             true
@@ -338,6 +339,22 @@ mod tests {
         cache.store(&key(1), entry(10_000));
         assert!(cache.lookup("key:1").is_none());
         assert_eq!(cache.size(), 0);
+    }
+
+    #[test]
+    fn an_entry_is_shown_even_if_it_has_expired_until_a_lookup_drops_it() {
+        let cache = QuickCacheBackend::new(10).unwrap();
+        let shown = |key: &Arc<str>| {
+            let mut shown = Vec::new();
+            cache.visit(key.as_bytes(), &mut |entry| shown.push((entry.len_hint(), entry.expires())));
+            shown
+        };
+        cache.store(&key(1), entry(3));
+        cache.store(&key(2), entry(4).expiring(Moment::ORIGIN));
+        assert_eq!(shown(&key(1)), [(Some(3), Moment::NEVER)]);
+        assert_eq!(shown(&key(2)), [(Some(4), Moment::ORIGIN)]);
+        assert!(cache.lookup(&key(1)).is_some() && cache.lookup(&key(2)).is_none());
+        assert_eq!((shown(&key(1)).len(), shown(&key(2)).len(), cache.size()), (1, 0, 1));
     }
 
     // A weight read anew at replacement would be larger than the one added, and the sum would wrap below zero.

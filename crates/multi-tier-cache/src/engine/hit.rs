@@ -13,7 +13,9 @@ impl Engine {
     /// What `take` makes of a hit in the leading in-process tiers: no await, and no allocation unless it is promoted.
     /// An entry that `take` has no use for is no hit.
     pub(crate) fn hit<R>(&self, key: &str, take: impl FnOnce(Entry) -> Option<R>) -> Option<R> {
-        let Some(entry) = self.local.look_first(key, |entry, _| entry.clone()) else { return self.hit_next(key, take) };
+        let Some(entry) = self.local.look_first(key.as_bytes(), |entry, _| entry.clone()) else {
+            return self.hit_next(key, take);
+        };
         self.made(entry, take)
     }
 
@@ -21,7 +23,7 @@ impl Engine {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "most reads end here, each with a copy of its own")]
     pub(crate) fn fresh_bytes<R>(&self, key: &str, make: impl FnOnce(Bytes) -> Option<R>) -> Option<R> {
-        match self.local.look_first(key, |entry, _| entry.plain_bytes()) {
+        match self.local.look_first(key.as_bytes(), |entry, _| entry.plain_bytes()) {
             Some(Some(bytes)) => self.made(bytes, make),
             Some(None) => self.encoded(key, make),
             None => self.fresh_next(key, |entry| make(entry.into_bytes().ok()?)),
@@ -33,7 +35,7 @@ impl Engine {
     #[expect(clippy::inline_always, reason = "as above")]
     pub(crate) fn fresh_object<T: Any + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
         let look = |entry: &Entry, tick: Tick<'_>| if entry.is_stale(tick) { None } else { entry.object_as() };
-        match self.local.look_first(key, look) {
+        match self.local.look_first(key.as_bytes(), look) {
             Some(object) => self.made(object?, Some),
             None => self.fresh_next(key, |entry| entry.object_as()),
         }
@@ -43,7 +45,7 @@ impl Engine {
     #[cold]
     fn encoded<R>(&self, key: &str, make: impl FnOnce(Bytes) -> Option<R>) -> Option<R> {
         let look = |entry: &Entry, tick: Tick<'_>| if entry.is_stale(tick) { None } else { Some(entry.clone()) };
-        let entry = self.local.look_first(key, look)??;
+        let entry = self.local.look_first(key.as_bytes(), look)??;
         self.made(entry.into_bytes().ok()?, make)
     }
 
@@ -64,7 +66,7 @@ impl Engine {
     /// what [`lend_counter`](Self::lend_counter) gave it.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "as above")]
-    pub(crate) fn first<R>(&self, key: &str, look: impl Fn(&Entry, Tick<'_>) -> Option<R>) -> Option<R> {
+    pub(crate) fn first<R>(&self, key: &[u8], look: impl Fn(&Entry, Tick<'_>) -> Option<R>) -> Option<R> {
         self.local.look_first(key, look)?
     }
 

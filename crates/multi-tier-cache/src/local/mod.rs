@@ -78,7 +78,7 @@ impl<T: Clone> Local<T> {
     /// It is called under a lock of the tier: it copies what its caller needs.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what is looked for decides what is done: most reads end here")]
-    pub(crate) fn look_first<R>(&self, key: &str, mut look: impl FnMut(&Entry, Tick<'_>) -> R) -> Option<R> {
+    pub(crate) fn look_first<R>(&self, key: &[u8], mut look: impl FnMut(&Entry, Tick<'_>) -> R) -> Option<R> {
         let first = self.first.as_ref()?;
         let (mut seen, mut expired) = (None, false);
         first.visit(key, &mut |entry| {
@@ -90,7 +90,7 @@ impl<T: Clone> Local<T> {
         });
         if expired {
             // The tier drops it; another may have come meanwhile.
-            let (entry, tick) = (first.lookup(key)?, self.horizon.clock().tick());
+            let (entry, tick) = (first.lookup(str::from_utf8(key).ok()?)?, self.horizon.clock().tick());
             seen = self.horizon.admits(&entry, tick).then(|| look(&entry, tick));
         }
         seen
