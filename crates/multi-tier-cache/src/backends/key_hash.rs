@@ -1,4 +1,4 @@
-//! How the default first tier hashes keys.
+//! How the default first tier hashes and compares keys.
 
 use std::hash::{BuildHasher, Hasher};
 

@@ -147,7 +147,7 @@ impl Default for KeyBuf {
     }
 }
 
-/// Checks that the bytes are text, as those of texts are: not for the quickest way.
+/// Checked to be text each time, which it always is: the quickest way asks for the bytes.
 impl Deref for KeyBuf {
     type Target = str;
 
