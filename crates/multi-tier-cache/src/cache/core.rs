@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::bulk::Bulk;
 use super::fetch::{Fetch, Loader, Look, Progress, Reread, Rules};
-use super::key::KeyBuf;
+use super::key::Beginning;
 use super::loaded::Fetched;
 use super::stats::Counters;
 use crate::clock::{Clock, Moment, Tick};
@@ -25,7 +25,7 @@ pub(super) struct Core<V> {
     pub(super) engine: Arc<Engine>,
     pub(super) name: Arc<str>,
     /// What every key begins with.
-    pub(super) beginning: Box<str>,
+    pub(super) beginning: Beginning,
     pub(super) freshness: Arc<Freshness>,
     pub(super) tags: Arc<[Tag]>,
     pub(super) counters: Counters,
@@ -65,7 +65,7 @@ impl<V: Send + Sync + 'static> Core<V> {
             None => Err(CacheError::InternalError("an object is not of the type it was stored as".into())),
         });
         Self {
-            beginning: KeyBuf::beginning(name),
+            beginning: Beginning::new(name),
             name: name.into(),
             watches_age: freshness.watches_age(),
             freshness,
@@ -107,18 +107,19 @@ impl<V: Send + Sync + 'static> Core<V> {
 
     /// The value of an entry in process that is decoded and fresh, with nothing to be done after it. `None` within is a
     /// remembered absence.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of every hit")]
     #[expect(clippy::option_option, reason = "that there is no value is an answer too")]
-    pub(super) fn fresh(&self, entry: Entry, tick: Tick<'_>) -> Option<Option<Arc<V>>> {
+    pub(super) fn fresh(&self, entry: &Entry, tick: Tick<'_>) -> Option<Option<Arc<V>>> {
         if self.watches_age {
             let fresh = |seen: &Seen<V>| seen.verdict == Verdict::Fresh && !seen.is_old_copy;
-            return self.glance(entry).filter(fresh).map(|seen| seen.value);
+            return self.glance(entry.clone()).filter(fresh).map(|seen| seen.value);
         }
         let facts = entry.facts()?;
         if facts.schema != self.schema || tick.has_passed(facts.fresh_until) {
             return None;
         }
-        if facts.absent { Some(None) } else { entry.into_object::<V>().map(Some) }
+        if facts.absent { Some(None) } else { entry.object_as::<V>().map(Some) }
     }
 
     /// An entry in process that is decoded and may be answered at once.

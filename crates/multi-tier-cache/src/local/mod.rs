@@ -74,17 +74,26 @@ impl<T: Clone> Local<T> {
         &self.horizon
     }
 
-    /// The live entry of the first tier, if that is in-process, and the moment at which it lived.
+    /// What `look` makes of the live entry of the first tier, if that is in-process, at a moment at which it lived.
+    /// It is called under a lock of the tier: it copies what its caller needs.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "an entry that is returned is copied: a fifth of the price of a hit")]
-    pub(crate) fn lookup_first(&self, key: &str) -> Option<(Entry, Tick<'_>)> {
+    #[expect(clippy::inline_always, reason = "what is looked for decides what is done: most reads end here")]
+    pub(crate) fn look_first<R>(&self, key: &[u8], mut look: impl FnMut(&Entry, Tick<'_>) -> R) -> Option<R> {
         let first = self.first.as_ref()?;
-        let mut entry = first.find(key)?;
-        let tick = self.horizon.clock().tick();
-        if tick.has_passed(entry.expires()) {
-            entry = first.lookup(key)?;
+        let (mut seen, mut expired) = (None, false);
+        first.visit(key, &mut |entry| {
+            let tick = self.horizon.clock().tick();
+            expired = tick.has_passed(entry.expires());
+            if !expired && self.horizon.admits(entry, tick) {
+                seen = Some(look(entry, tick));
+            }
+        });
+        if expired {
+            // The tier drops it; another may have come meanwhile.
+            let (entry, tick) = (first.lookup(str::from_utf8(key).ok()?)?, self.horizon.clock().tick());
+            seen = self.horizon.admits(&entry, tick).then(|| look(&entry, tick));
         }
-        if self.horizon.admits(&entry, tick) { Some((entry, tick)) } else { None }
+        seen
     }
 
     /// The first live entry of the other leading tiers, and where it was.
