@@ -15,7 +15,7 @@ use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 
 use crate::backends::in_process::in_process_backend;
 use crate::backends::key_hash::{KeyHash, is_same};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::defaults;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
@@ -177,7 +177,22 @@ impl QuickCacheBackend {
             .map_err(|error| CacheError::ConfigError(error.to_string()))?;
         let (hasher, lifecycle) = (KeyHash::random(), DefaultLifecycle::default());
         let cache = Cache::with_options(options, OwnWeight, hasher, lifecycle);
-        Ok(Self { cache, bound, clock: Clock::system() })
+        Self { cache, bound, clock: Clock::system() }.replacing()
+    }
+
+    /// This store, empty, if an entry that is stored takes the place of the one before. A map may keep the key it has,
+    /// and here that would be the older entry: `quick_cache` does not, but does not promise it either.
+    fn replacing(self) -> CacheResult<Self> {
+        let (key, stored) = (Arc::from(""), |expires| Entry::from_bytes(Bytes::new(), expires));
+        self.store(&key, stored(Moment::ORIGIN));
+        self.store(&key, stored(Moment::NEVER));
+        let replaced = self.lookup(&key).is_none_or(|entry| entry.expires() == Moment::NEVER);
+        self.evict(&key);
+        if replaced {
+            return Ok(self);
+        }
+        let message = "this version of quick_cache keeps an entry that is replaced: `cargo update -p quick_cache --precise 0.7.0`";
+        Err(CacheError::InternalError(message.into()))
     }
 
     fn weight(&self, key: &str, entry: &Entry) -> u64 {
