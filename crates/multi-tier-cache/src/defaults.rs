@@ -174,6 +174,12 @@ pub const WRITE_BELOW_MAX: Duration = Duration::from_secs(20);
 pub const TAKE_BACK_ENTRIES: usize = 100_000;
 /// Removals of single keys that may wait to be carried out together; beyond, each is carried out by its caller.
 pub const REMOVALS_WAITING: usize = 16_384;
+/// The removals of one such batch, unless a quarter of those that wait is more, …
+pub const MERGED_REMOVALS: usize = 50;
+/// … and fewer if their keys have more bytes together than this.
+pub const MERGED_REMOVAL_BYTES: usize = 64 * 1024;
+/// How long a removal waits for others before it is carried out alone.
+pub const REMOVAL_WAIT: Duration = Duration::from_millis(100);
 /// Keys removed by one message.
 pub const KEYS_PER_MESSAGE: usize = 1_000;
 /// Entries of the log whose names an instance remembers, to compare them with a tail.
