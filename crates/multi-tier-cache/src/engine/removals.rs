@@ -264,7 +264,7 @@ mod tests {
     fn a_batch_has_few_keys_of_a_backlog_a_good_part_and_never_too_many_bytes() {
         let of = |waiting: usize, length: usize| share(vec![length; waiting].into_iter());
         assert_eq!((of(0, 20), of(1, 20), of(40, 20)), (0, 1, 40));
-        assert_eq!((of(100, 20), of(1_000, 20), of(16_384, 20)), (defaults::MERGED_REMOVALS, 250, 1_000));
+        assert_eq!((of(100, 20), of(1_000, 20), of(16_384, 20)), (defaults::MERGED_REMOVALS, 125, 1_000));
         assert_eq!((of(10, defaults::MERGED_REMOVAL_BYTES), of(10, defaults::MERGED_REMOVAL_BYTES / 3)), (1, 3));
     }
 }

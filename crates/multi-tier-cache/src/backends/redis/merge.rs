@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn a_backlog_takes_few_writes() {
         assert_eq!(learned(&[], 0), 0);
-        assert_eq!(learned(&[], 16_384), 4_096);
+        assert_eq!(learned(&[], 16_384), 2_048);
         assert_eq!(learned(&[Some(replies(1, 1024))], 16_384), 1_024, "as far as the replies stay small");
         assert_eq!(learned(&[None], 16_384), 1, "after silence");
     }
