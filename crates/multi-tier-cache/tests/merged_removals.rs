@@ -80,7 +80,7 @@ async fn removals_at_once_take_few_messages_and_every_instance_forgets() {
     let removals = join_all(keys.iter().chain(&keys).map(|key| a.remove(key)));
     let positions = timeout(PATIENCE, removals).await.unwrap();
     let messages = calls(&server, "publish") - before;
-    assert!((1..=10).contains(&messages), "{messages} messages");
+    assert!((1..=2 * KEYS / 10).contains(&messages), "{messages} messages for {} removals", 2 * KEYS);
     assert_eq!(a.invalidation_stats().unwrap().messages_sent, messages as u64);
     for (key, position) in keys.iter().chain(&keys).zip(positions) {
         let after = CallOptions::default().at_least(position.unwrap().unwrap());
