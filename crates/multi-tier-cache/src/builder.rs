@@ -10,7 +10,7 @@ use crate::backends::QuickCacheBackend;
 use crate::backends::{L1Cache, MokaCacheConfig};
 #[cfg(feature = "redis")]
 use crate::backends::{L2Cache, RedisCache, RedisConfig};
-use crate::cache::key::KeyBuf;
+use crate::cache::key::Beginning;
 use crate::cache_manager::{BusChoice, CacheManager, CacheTier, Joining, TierConfig};
 use crate::clock::Clock;
 use crate::defaults;
@@ -89,7 +89,7 @@ impl CacheSystemBuilder {
     /// Gives the typed cache of this name an L1 of its own, so that it neither pushes others out nor is pushed out. Both
     /// must be stores inside this process. The statistics of L1 are those of all its parts.
     pub fn with_l1_of(mut self, cache: &str, backend: Arc<dyn CacheBackend>) -> Self {
-        self.regions.push((KeyBuf::beginning(cache).into(), backend));
+        self.regions.push((Beginning::new(cache).to_string(), backend));
         self
     }
 

@@ -56,13 +56,13 @@ pub const KEY_CHUNK: usize = 500;
 /// Reads of single keys that may wait for a round trip together, on one connection to Redis; beyond, each has its own.
 pub const READS_WAITING: usize = 16_384;
 /// Round trips with several such reads that are under way at a time …
-pub const READ_WRITES: usize = 2;
+pub const READ_WRITES: usize = 8;
 /// … the reads of one of them, at most …
-pub const MERGED_READS: usize = 128;
+pub const MERGED_READS: usize = 32;
 /// … at first, and twice as many after each that was answered …
 pub const MERGED_READS_FIRST: usize = 8;
 /// … or, where more wait, one in so many of them …
-pub const MERGED_SHARE: usize = 4;
+pub const MERGED_SHARE: usize = 8;
 /// … and fewer if the values seen lately let expect more bytes than this …
 pub const MERGED_BYTES: usize = 1024 * 1024;
 /// … and none while values larger than this are expected: every read is sent by its caller then.
@@ -174,6 +174,12 @@ pub const WRITE_BELOW_MAX: Duration = Duration::from_secs(20);
 pub const TAKE_BACK_ENTRIES: usize = 100_000;
 /// Removals of single keys that may wait to be carried out together; beyond, each is carried out by its caller.
 pub const REMOVALS_WAITING: usize = 16_384;
+/// The removals of one such batch, unless an eighth of those that wait is more, …
+pub const MERGED_REMOVALS: usize = 50;
+/// … and fewer if their keys have more bytes together than this.
+pub const MERGED_REMOVAL_BYTES: usize = 64 * 1024;
+/// How long a removal waits for others before it is carried out alone.
+pub const REMOVAL_WAIT: Duration = Duration::from_millis(100);
 /// Keys removed by one message.
 pub const KEYS_PER_MESSAGE: usize = 1_000;
 /// Entries of the log whose names an instance remembers, to compare them with a tail.

@@ -137,18 +137,10 @@ impl Entry {
     }
 
     /// The decoded value, if the entry has one and it is a `T`.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of every hit")]
     pub(crate) fn object_as<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         match &self.body {
-            Body::Bytes(_) => None,
-            Body::Shared(shared) => Arc::clone(shared.object.as_ref()?).downcast().ok(),
-        }
-    }
-
-    /// The same without a second reference to the entry.
-    #[inline]
-    pub(crate) fn into_object<T: Any + Send + Sync>(self) -> Option<Arc<T>> {
-        match self.body {
             Body::Bytes(_) => None,
             Body::Shared(shared) => Arc::clone(shared.object.as_ref()?).downcast().ok(),
         }
@@ -167,6 +159,15 @@ impl Entry {
         match &self.body {
             Body::Bytes(bytes) => Some(bytes),
             Body::Shared(shared) => shared.bytes.get()?.as_ref().ok(),
+        }
+    }
+
+    /// The value's bytes, if the entry is nothing but bytes.
+    #[inline]
+    pub(crate) fn plain_bytes(&self) -> Option<Bytes> {
+        match &self.body {
+            Body::Bytes(bytes) => Some(bytes.clone()),
+            Body::Shared(_) => None,
         }
     }
 

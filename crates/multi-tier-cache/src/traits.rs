@@ -172,10 +172,17 @@ pub trait InProcess: Send + Sync {
     /// The entry of `key` if it has not expired.
     fn lookup(&self, key: &str) -> Option<Entry>;
 
-    /// The same for a caller that tells itself whether the entry has expired, and calls [`lookup`](Self::lookup) if so:
-    /// most reads end with this, and the clock is read once for all that depends on it. Unless overridden, `lookup`.
-    fn find(&self, key: &str) -> Option<Entry> {
-        self.lookup(key)
+    /// Shows the entry of `key` where it is, for a caller that tells itself whether it has expired, and calls
+    /// [`lookup`](Self::lookup) if so. Most reads end with this: what they do not need is not copied, and the clock is
+    /// read once for all that depends on it.
+    ///
+    /// `visitor` is called at most once, and may be called under a lock of the store: it is brief and calls nobody back.
+    /// `key` is the bytes of a text. Unless overridden, the visitor is shown what `lookup` answers.
+    fn visit(&self, key: &[u8], visitor: &mut dyn FnMut(&Entry)) {
+        let text = str::from_utf8(key).ok();
+        if let Some(entry) = text.and_then(|key| self.lookup(key)) {
+            visitor(&entry);
+        }
     }
 
     /// Keeps `entry` until its deadline, replacing what was there. A store may decline or evict at any time.

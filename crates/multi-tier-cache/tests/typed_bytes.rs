@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use multi_tier_cache::backends::QuickCacheBackend;
 use multi_tier_cache::testing::Fleet;
 use multi_tier_cache::{
     Bytes, Cache, CacheError, CacheKey as _, CacheResult, CacheStrategy, CacheSystem, CacheSystemBuilder, CallOptions,
-    Codec, DashMapCache, Freshness,
+    Codec, DashMapCache, Freshness, InProcess,
 };
 
 const TTL: Duration = Duration::from_secs(10);
@@ -66,6 +67,36 @@ async fn computed(system: &CacheSystem) -> (Bytes, bool) {
     };
     let bytes = system.cache_manager().get_or_compute_with(KEY, CacheStrategy::ShortTerm, compute).await.unwrap();
     (bytes, ran.load(Ordering::SeqCst) > 0)
+}
+
+/// Evicts another key from the store that its values are kept in, whatever it encodes.
+struct Meddling(Arc<QuickCacheBackend>);
+
+impl Codec<u64> for Meddling {
+    fn id(&self) -> u8 {
+        200
+    }
+
+    fn encode(&self, value: &u64) -> CacheResult<Bytes> {
+        self.0.evict("another key");
+        Ok(format!("number {value}").into())
+    }
+
+    fn decode(&self, bytes: &[u8]) -> CacheResult<u64> {
+        Decimal::default().decode(bytes)
+    }
+}
+
+// A hit is looked at under a lock of the store, which has one shard here: an encoder that ran there would wait for itself.
+#[tokio::test]
+async fn bytes_are_made_where_the_store_is_not_locked() {
+    let store = Arc::new(QuickCacheBackend::new(10).unwrap());
+    let second = Arc::new(DashMapCache::new());
+    let system = CacheSystemBuilder::new().with_l1(Arc::clone(&store) as _).with_l2(second).build().await.unwrap();
+    let typed: Numbers = system.cache_builder("numbers").build_with_codec(Meddling(store)).unwrap();
+    typed.insert(&7, 7).await.unwrap();
+    assert_eq!(system.cache_manager().get(KEY).await.unwrap().unwrap(), "number 7");
+    assert_eq!(computed(&system).await, (Bytes::from("number 7"), false));
 }
 
 #[tokio::test]

@@ -166,7 +166,7 @@ impl Queue {
 
 impl InProcess for DashMapCache {
     fn lookup(&self, key: &str) -> Option<Entry> {
-        let entry = self.find(key)?;
+        let entry = self.map.get(key)?.entry.clone();
         if self.clock.has_passed(entry.expires()) {
             drop(self.remove_if(key, |entry| self.clock.has_passed(entry.expires())));
             return None;
@@ -174,8 +174,11 @@ impl InProcess for DashMapCache {
         Some(entry)
     }
 
-    fn find(&self, key: &str) -> Option<Entry> {
-        self.map.get(key).map(|held| held.entry.clone())
+    fn visit(&self, key: &[u8], visitor: &mut dyn FnMut(&Entry)) {
+        let Ok(key) = str::from_utf8(key) else { return };
+        if let Some(held) = self.map.get(key) {
+            visitor(&held.entry);
+        }
     }
 
     fn store(&self, key: &Arc<str>, entry: Entry) {

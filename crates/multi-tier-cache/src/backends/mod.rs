@@ -1,6 +1,7 @@
 //! The stores that ship with the crate. Each serves as any tier.
 
 mod in_process;
+mod key_hash;
 #[cfg(feature = "memcached")]
 pub(crate) mod memcached;
 

@@ -1,6 +1,7 @@
 //! The default first tier: a bounded map with scan-resistant eviction.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
 
 use crate::backends::in_process::in_process_backend;
-use crate::clock::Clock;
+use crate::backends::key_hash::{KeyHash, is_same};
+use crate::clock::{Clock, Moment};
 use crate::defaults;
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
@@ -44,7 +46,9 @@ pub struct QuickCacheBackend {
     clock: Clock,
 }
 
-type Store = Cache<Name, Entry, OwnWeight, foldhash::fast::RandomState, Counted>;
+/// The store shows its keys where they are and hands out copies of its values: so an entry is kept with its key, and
+/// what is kept as a value is nothing.
+type Store = Cache<Held, (), OwnWeight, KeyHash, Counted>;
 
 #[derive(Debug, Clone, Copy)]
 enum Bound {
@@ -52,29 +56,30 @@ enum Bound {
     Bytes,
 }
 
-/// A key with its entry's weight at insertion. The store requires that a weight never changes, while an entry's length
-/// may become known later. Kept with the key, for a hit copies all that is kept with the value.
-#[derive(Clone)]
-struct Name {
+/// An entry under its key, with its weight at insertion. The store requires that a weight never changes, while an
+/// entry's length may become known later.
+struct Held {
     key: Arc<str>,
     weight: u64,
+    entry: Entry,
 }
 
-impl PartialEq for Name {
+/// Entries are told apart by their keys alone.
+impl PartialEq for Held {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
     }
 }
 
-impl Eq for Name {}
+impl Eq for Held {}
 
-impl Borrow<str> for Name {
+impl Borrow<str> for Held {
     fn borrow(&self) -> &str {
         &self.key
     }
 }
 
-impl Hash for Name {
+impl Hash for Held {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key.hash(state);
     }
@@ -82,27 +87,55 @@ impl Hash for Name {
 
 /// Counts what is evicted, or declined as too heavy. That and what is replaced is dropped once no lock is held.
 #[derive(Clone)]
-struct Counted(DefaultLifecycle<Name, Entry>, Arc<Counter>);
+struct Counted(DefaultLifecycle<Held, ()>, Arc<Counter>);
 
-impl Lifecycle<Name, Entry> for Counted {
-    type RequestState = <DefaultLifecycle<Name, Entry> as Lifecycle<Name, Entry>>::RequestState;
+impl Lifecycle<Held, ()> for Counted {
+    type RequestState = <DefaultLifecycle<Held, ()> as Lifecycle<Held, ()>>::RequestState;
 
-    fn before_evict(&self, _: &mut Self::RequestState, _: &Name, _: &mut Entry) {
+    fn before_evict(&self, _: &mut Self::RequestState, _: &Held, (): &mut ()) {
         self.1.increment();
     }
 
     #[inline]
-    fn on_evict(&self, state: &mut Self::RequestState, name: Name, entry: Entry) {
-        self.0.on_evict(state, name, entry);
+    fn on_evict(&self, state: &mut Self::RequestState, held: Held, (): ()) {
+        self.0.on_evict(state, held, ());
+    }
+}
+
+/// A key that is looked for, and what is asked of its entry where it is: whether it is the one wanted. Asked once, under
+/// the lock of the entry's shard.
+struct Sought<'a, F> {
+    key: &'a [u8],
+    wanted: Cell<Option<F>>,
+}
+
+impl<'a, F: FnOnce(&Entry) -> bool> Sought<'a, F> {
+    #[inline]
+    fn new(key: &'a [u8], wanted: F) -> Self {
+        Self { key, wanted: Cell::new(Some(wanted)) }
+    }
+}
+
+impl<F: FnOnce(&Entry) -> bool> Equivalent<Held> for Sought<'_, F> {
+    #[inline]
+    fn equivalent(&self, held: &Held) -> bool {
+        is_same(held.key.as_bytes(), self.key) && self.wanted.take().is_some_and(|wanted| wanted(&held.entry))
+    }
+}
+
+impl<F> Hash for Sought<'_, F> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.key);
     }
 }
 
 #[derive(Clone)]
 struct OwnWeight;
 
-impl Weighter<Name, Entry> for OwnWeight {
-    fn weight(&self, name: &Name, _: &Entry) -> u64 {
-        name.weight
+impl Weighter<Held, ()> for OwnWeight {
+    fn weight(&self, held: &Held, (): &()) -> u64 {
+        held.weight
     }
 }
 
@@ -163,8 +196,23 @@ impl QuickCacheBackend {
             .map_err(|error| CacheError::ConfigError(error.to_string()))?;
         let evictions = Arc::new(Counter::default());
         let lifecycle = Counted(DefaultLifecycle::default(), Arc::clone(&evictions));
-        let cache = Cache::with_options(options, OwnWeight, foldhash::fast::RandomState::default(), lifecycle);
-        Ok(Self { cache, evictions, bound, clock: Clock::system() })
+        let cache = Cache::with_options(options, OwnWeight, KeyHash::random(), lifecycle);
+        Self { cache, evictions, bound, clock: Clock::system() }.replacing()
+    }
+
+    /// This store, empty, if an entry that is stored takes the place of the one before. A map may keep the key it has,
+    /// and here that would be the older entry: `quick_cache` does not, but does not promise it either.
+    fn replacing(self) -> CacheResult<Self> {
+        let (key, stored) = (Arc::from(""), |expires| Entry::from_bytes(Bytes::new(), expires));
+        self.store(&key, stored(Moment::ORIGIN));
+        self.store(&key, stored(Moment::NEVER));
+        let replaced = self.lookup(&key).is_none_or(|entry| entry.expires() == Moment::NEVER);
+        self.evict(&key);
+        if replaced {
+            return Ok(self);
+        }
+        let message = "this version of quick_cache keeps an entry that is replaced: `cargo update -p quick_cache --precise 0.7.0`";
+        Err(CacheError::InternalError(message.into()))
     }
 
     fn weight(&self, key: &str, entry: &Entry) -> u64 {
@@ -180,7 +228,8 @@ impl QuickCacheBackend {
     /// Drops an entry that was seen expired, unless it has been replaced since.
     #[cold]
     fn drop_expired(&self, key: &str) {
-        self.cache.remove_if(key, |entry| self.clock.has_passed(entry.expires()));
+        let expired = Sought::new(key.as_bytes(), |entry: &Entry| self.clock.has_passed(entry.expires()));
+        self.cache.remove_if(&expired, |()| true);
     }
 }
 
@@ -195,7 +244,9 @@ fn shards(capacity: u64, least: u64) -> u64 {
 impl InProcess for QuickCacheBackend {
     #[inline]
     fn lookup(&self, key: &str) -> Option<Entry> {
-        let entry = self.find(key)?;
+        let mut found = None;
+        self.visit(key.as_bytes(), &mut |entry| found = Some(entry.clone()));
+        let entry = found?;
         if self.clock.has_passed(entry.expires()) {
             self.drop_expired(key);
             return None;
@@ -204,13 +255,16 @@ impl InProcess for QuickCacheBackend {
     }
 
     #[inline]
-    fn find(&self, key: &str) -> Option<Entry> {
-        self.cache.get(key)
+    fn visit(&self, key: &[u8], visitor: &mut dyn FnMut(&Entry)) {
+        let _ = self.cache.get(&Sought::new(key, |entry: &Entry| {
+            visitor(entry);
+            true
+        }));
     }
 
     fn store(&self, key: &Arc<str>, entry: Entry) {
         let weight = self.weight(key, &entry);
-        self.cache.insert(Name { key: Arc::clone(key), weight }, entry);
+        self.cache.insert(Held { key: Arc::clone(key), weight, entry }, ());
     }
 
     fn evict(&self, key: &str) {
@@ -218,7 +272,7 @@ impl InProcess for QuickCacheBackend {
     }
 
     fn evict_where(&self, matches: &dyn Fn(&str) -> bool) {
-        self.cache.retain(|name, _| !matches(&name.key));
+        self.cache.retain(|held, ()| !matches(&held.key));
     }
 
     fn usage(&self) -> Usage {
@@ -329,6 +383,22 @@ mod tests {
         cache.store(&key(1), entry(10_000));
         assert!(cache.lookup("key:1").is_none());
         assert_eq!(cache.size(), 0);
+    }
+
+    #[test]
+    fn an_entry_is_shown_even_if_it_has_expired_until_a_lookup_drops_it() {
+        let cache = QuickCacheBackend::new(10).unwrap();
+        let shown = |key: &Arc<str>| {
+            let mut shown = Vec::new();
+            cache.visit(key.as_bytes(), &mut |entry| shown.push((entry.len_hint(), entry.expires())));
+            shown
+        };
+        cache.store(&key(1), entry(3));
+        cache.store(&key(2), entry(4).expiring(Moment::ORIGIN));
+        assert_eq!(shown(&key(1)), [(Some(3), Moment::NEVER)]);
+        assert_eq!(shown(&key(2)), [(Some(4), Moment::ORIGIN)]);
+        assert!(cache.lookup(&key(1)).is_some() && cache.lookup(&key(2)).is_none());
+        assert_eq!((shown(&key(1)).len(), shown(&key(2)).len(), cache.size()), (1, 0, 1));
     }
 
     // A weight read anew at replacement would be larger than the one added, and the sum would wrap below zero.

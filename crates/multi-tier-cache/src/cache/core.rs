@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::bulk::Bulk;
 use super::fetch::{Fetch, Loader, Look, Progress, Reread, Rules};
-use super::key::KeyBuf;
+use super::key::Beginning;
 use super::loaded::Fetched;
 use super::stats::{Count, Counters};
 use crate::clock::{Clock, Moment, Tick};
@@ -26,7 +26,7 @@ pub(super) struct Core<V> {
     pub(super) engine: Arc<Engine>,
     pub(super) name: Arc<str>,
     /// What every key begins with.
-    pub(super) beginning: Box<str>,
+    pub(super) beginning: Beginning,
     pub(super) freshness: Arc<Freshness>,
     pub(super) tags: Arc<[Tag]>,
     pub(super) counters: Counters,
@@ -67,7 +67,7 @@ impl<V: Send + Sync + 'static> Core<V> {
             Some(value) => encoder.encode(value),
             None => Err(CacheError::InternalError("an object is not of the type it was stored as".into())),
         });
-        let (beginning, counters) = (KeyBuf::beginning(name), Counters::new(engine.lend_counter()));
+        let (beginning, counters) = (Beginning::new(name), Counters::new(engine.lend_counter()));
         let series = engine.telemetry().series(name, &beginning);
         series.add(counters.source());
         Self {
@@ -114,15 +114,14 @@ impl<V: Send + Sync + 'static> Core<V> {
 
     /// The value of an entry in process that is decoded and fresh, with nothing to be done after it. `None` within is a
     /// remembered absence.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of every hit")]
     #[expect(clippy::option_option, reason = "that there is no value is an answer too")]
-    pub(super) fn fresh(&self, entry: Entry, tick: Tick<'_>) -> Option<Option<Arc<V>>> {
+    pub(super) fn fresh(&self, entry: &Entry, tick: Tick<'_>) -> Option<Option<Arc<V>>> {
         if self.watches_age {
             let fresh = |seen: &Seen<V>| seen.verdict == Verdict::Fresh && !seen.is_old_copy;
-            let seen = self.glance(entry).filter(fresh)?;
-            if let Some(facts) = seen.entry.facts() {
-                self.sample_age(facts.made, tick);
-            }
+            let seen = self.glance(entry.clone()).filter(fresh)?;
+            self.sample_age(&seen.entry, tick);
             return Some(seen.value);
         }
         let facts = entry.facts()?;
@@ -130,16 +129,16 @@ impl<V: Send + Sync + 'static> Core<V> {
             return None;
         }
         if tick.is_sampled() {
-            self.sample_age(facts.made, tick);
+            self.sample_age(entry, tick);
         }
-        if facts.absent { Some(None) } else { entry.into_object::<V>().map(Some) }
+        if facts.absent { Some(None) } else { entry.object_as::<V>().map(Some) }
     }
 
     /// Tells how old a hit is, if it is one of those that are sampled.
     #[cold]
-    fn sample_age(&self, made: Moment, tick: Tick<'_>) {
-        if tick.is_sampled() {
-            self.series.aged(tick.roughly().since(made));
+    fn sample_age(&self, entry: &Entry, tick: Tick<'_>) {
+        if let Some(facts) = entry.facts().filter(|_| tick.is_sampled()) {
+            self.series.aged(tick.roughly().since(facts.made));
         }
     }
 
@@ -150,8 +149,8 @@ impl<V: Send + Sync + 'static> Core<V> {
 
     /// A read is answered with what it has seen.
     pub(super) fn answered(&self, seen: &Seen<V>, began: Option<Moment>) {
-        if let (Source::Tier(_), Some(facts)) = (seen.from, seen.entry.facts()) {
-            self.sample_age(facts.made, self.clock.tick());
+        if let Source::Tier(_) = seen.from {
+            self.sample_age(&seen.entry, self.clock.tick());
         }
         let counters = &self.counters;
         let (counter, activity) = match (seen.from, seen.verdict) {

@@ -29,7 +29,7 @@ mod impls;
 
 use std::fmt::{self, Write as _};
 
-pub(crate) use self::buf::KeyBuf;
+pub(crate) use self::buf::{Beginning, KeyBuf};
 
 /// A value that can be the key of a typed cache.
 ///
@@ -162,7 +162,8 @@ impl<'a> KeyWriter<'a> {
         self.first = false;
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "which bytes are escaped is known where it is called")]
     fn escape(&mut self, text: &str, escaped: Escaped) {
         // Most texts need none.
         if escaped.occurs_in(text.as_bytes()) { self.escape_each(text, escaped) } else { self.key.push_str(text) }

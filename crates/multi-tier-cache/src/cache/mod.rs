@@ -188,8 +188,13 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         Fut: Future<Output = CacheResult<V>> + Send + 'static,
     {
         match self.fresh(key) {
-            Some(value) => value.ok_or(CacheError::NotFound),
-            None => Box::pin(self.get_or_try_load(key, load)).await.map_err(LoadError::into_cache_error),
+            Some(Some(value)) => Ok(value),
+            Some(None) => Err(CacheError::NotFound),
+            None => {
+                // The error is made another in the box as well.
+                let loaded = async { self.get_or_try_load(key, load).await.map_err(LoadError::into_cache_error) };
+                Box::pin(loaded).await
+            }
         }
     }
 
@@ -478,8 +483,9 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     #[inline]
     #[expect(clippy::option_option, reason = "that there is no value is an answer too")]
     fn fresh<Q: CacheKey + ?Sized>(&self, key: &Q) -> Option<Option<Arc<V>>> {
-        let core = &self.core;
-        let value = core.engine.first(&self.key(key), |entry, tick| core.fresh(entry, tick))?;
+        let (core, mut full) = (&self.core, KeyBuf::default());
+        full.write(&core.beginning, key);
+        let value = core.engine.first(full.as_bytes(), |entry, tick| core.fresh(entry, tick))?;
         core.counters.fresh_hits.increment();
         Some(value)
     }

@@ -45,7 +45,7 @@ impl CacheManager {
         Fut: Future<Output = CacheResult<Bytes>> + Send,
     {
         let cached = self.may_be_cached(options).await?;
-        if cached && let Some(bytes) = self.engine.fresh_hit(key, |entry| entry.into_bytes().ok()) {
+        if cached && let Some(bytes) = self.engine.fresh_bytes(key, Some) {
             return Ok(bytes);
         }
         self.compute(key, options, cached, &mut BytesLoad::new(compute)).await?.into_bytes()
@@ -68,8 +68,8 @@ impl CacheManager {
         Fut: Future<Output = CacheResult<T>> + Send,
     {
         let cached = self.may_be_cached(options).await?;
-        let decode = |entry: Entry| self.serializer.deserialize(&entry.into_bytes().ok()?).ok();
-        if cached && let Some(value) = self.engine.fresh_hit(key, decode) {
+        let decode = |bytes: Bytes| self.serializer.deserialize(&bytes).ok();
+        if cached && let Some(value) = self.engine.fresh_bytes(key, decode) {
             return Ok(value);
         }
         let mut load = TypedLoad::new(self.serializer.clone(), compute);
@@ -93,7 +93,7 @@ impl CacheManager {
         Fut: Future<Output = CacheResult<T>> + Send,
     {
         let cached = self.may_be_cached(options).await?;
-        if cached && let Some(value) = self.engine.fresh_hit(key, Entry::into_object) {
+        if cached && let Some(value) = self.engine.fresh_object(key) {
             return Ok(value);
         }
         let mut load = SharedLoad::new(self.serializer.clone(), compute);

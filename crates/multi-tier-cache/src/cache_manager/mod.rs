@@ -151,7 +151,7 @@ impl CacheManager {
     /// `BackendError` if no tier has the key and one of them could not be asked; `ConfigError` if the key is longer
     /// than [`defaults::MAX_KEY_BYTES`].
     pub async fn get(&self, key: &str) -> CacheResult<Option<Bytes>> {
-        match self.engine.fresh_hit(key, |entry| entry.into_bytes().ok()) {
+        match self.engine.fresh_bytes(key, Some) {
             Some(bytes) => Ok(Some(bytes)),
             None => self.read_below(key).await?.map(Entry::into_bytes).transpose(),
         }
@@ -194,7 +194,7 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<Bytes>> + Send,
     {
-        if let Some(bytes) = self.engine.fresh_hit(key, |entry| entry.into_bytes().ok()) {
+        if let Some(bytes) = self.engine.fresh_bytes(key, Some) {
             return Ok(bytes);
         }
         Box::pin(self.get_or_compute_with_options(key, &CallOptions::new(strategy), compute)).await
@@ -218,8 +218,7 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
-        let decode = |entry: Entry| self.serializer.deserialize(&entry.into_bytes().ok()?).ok();
-        if let Some(value) = self.engine.fresh_hit(key, decode) {
+        if let Some(value) = self.engine.fresh_bytes(key, |bytes| self.serializer.deserialize(&bytes).ok()) {
             return Ok(value);
         }
         Box::pin(self.get_or_compute_typed_with_options(key, &CallOptions::new(strategy), compute)).await
@@ -241,7 +240,7 @@ impl CacheManager {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = CacheResult<T>> + Send,
     {
-        if let Some(value) = self.engine.fresh_hit(key, Entry::into_object) {
+        if let Some(value) = self.engine.fresh_object(key) {
             return Ok(value);
         }
         Box::pin(self.get_or_compute_shared_with_options(key, &CallOptions::new(strategy), compute)).await

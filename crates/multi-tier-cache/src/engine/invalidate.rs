@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedMutexGuard;
-
 use super::finish::{Unfinished, finish};
 use super::shared::{Outcome, Shared};
 use super::{Answer, Engine, check_key};
@@ -40,7 +38,7 @@ impl Engine {
         for watch in &*watches {
             turns.push(watch.turn().await);
         }
-        let removed = self.remove_in_turn(watches, turns).await;
+        let removed = self.remove_in_turn(watches, Refused::Owed).await;
         unfinished.into_iter().for_each(Unfinished::done);
         removed
     }
@@ -49,11 +47,11 @@ impl Engine {
     pub(super) async fn remove_in_turn(
         &self,
         watches: &mut [Watch<Answer>],
-        _turns: Vec<OwnedMutexGuard<()>>,
+        refused: Refused,
     ) -> CacheResult<Option<Position>> {
         let unfinished: Vec<_> = watches.iter().map(|watch| Unfinished::key(self, watch.key())).collect();
         watches.iter_mut().for_each(|watch| self.local.revoke_watched(watch));
-        let outcome = self.remove_remote(watches).await;
+        let outcome = self.remove_remote(watches, refused).await;
         if Protection::RevokeAtTheEnd.is_on() {
             watches.iter_mut().for_each(|watch| self.local.revoke_watched(watch));
         }
@@ -62,11 +60,11 @@ impl Engine {
     }
 
     /// Removes the keys of `watches` from the tiers that are awaited, lowest first.
-    async fn remove_remote(&self, watches: &[Watch<Answer>]) -> CacheResult<Option<Outcome<'_>>> {
+    async fn remove_remote(&self, watches: &[Watch<Answer>], refused: Refused) -> CacheResult<Option<Outcome<'_>>> {
         let (mut outcome, mut revoked) = (Ok(()), None);
         for (position, remote) in self.remotes() {
             if self.coordinates(position) {
-                outcome = self.remove_shared(watches).await.map(|outcome| revoked = outcome).and(outcome);
+                outcome = self.remove_shared(watches, refused).await.map(|outcome| revoked = outcome).and(outcome);
                 continue;
             }
             for watch in watches {
@@ -76,7 +74,11 @@ impl Engine {
         outcome.map(|()| revoked)
     }
 
-    pub(super) async fn remove_shared(&self, watches: &[Watch<Answer>]) -> CacheResult<Option<Outcome<'_>>> {
+    pub(super) async fn remove_shared(
+        &self,
+        watches: &[Watch<Answer>],
+        refused: Refused,
+    ) -> CacheResult<Option<Outcome<'_>>> {
         let Some(shared) = &self.shared else { return Ok(None) };
         let failures = shared.remote.failures();
         let keys: Vec<Arc<str>> = watches.iter().map(|watch| Arc::clone(watch.key())).collect();
@@ -85,6 +87,7 @@ impl Engine {
         for watch in watches {
             match &outcome {
                 Ok(_) => shared.remote.settle(watch.key(), failures),
+                outcome if refused.applies_to(outcome) => {}
                 Err(_) => shared.remote.owe(watch.key()),
             }
         }
@@ -200,6 +203,22 @@ impl Engine {
                 Err(still_there(error))
             }
         }
+    }
+}
+
+/// What becomes of keys whose removal was refused, not merely unanswered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The tier owes it.
+    Owed,
+    /// Its caller asks again for each key.
+    AskedSingly,
+}
+
+impl Refused {
+    /// Whether a removal ended so that each key is asked for again.
+    pub(super) fn applies_to<T>(self, outcome: &CacheResult<T>) -> bool {
+        self == Self::AskedSingly && outcome.as_ref().is_err_and(|error| !error.is_retryable())
     }
 }
 

@@ -5,14 +5,17 @@
 //! company: a batch is what has come during the one before. Nor does anybody wait for another's key: one that is being
 //! written just now is removed by a task of its own, since its writer may be polled by somebody who waits for the batch.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
+use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 
 use super::finish::{Unfinished, finish};
-use super::invalidate::still_there;
+use super::invalidate::{Refused, still_there};
 use super::{Answer, Engine};
 use crate::coordinator::Position;
 use crate::defaults;
@@ -31,13 +34,22 @@ struct State {
     alone: bool,
     /// The runtime of the task that carries out what waits.
     carrier: Option<runtime::Id>,
-    waiting: Vec<Waiting>,
+    waiting: VecDeque<Removal>,
 }
 
-/// A removal that waits. It is carried out even if its caller goes away.
-struct Waiting {
+/// A removal that waits, or is carried out by a task. Its caller may go away.
+struct Removal {
     watch: Watch<Answer>,
-    caller: oneshot::Sender<Removed>,
+    began: Instant,
+    promise: Promise,
+}
+
+/// Those who are to be told what became of a removal. Broken, it leaves what every interrupted removal does: this process
+/// clean, and every awaited tier owing it.
+struct Promise {
+    engine: Arc<Engine>,
+    key: Arc<str>,
+    callers: Vec<oneshot::Sender<Removed>>,
 }
 
 /// Who carries out a removal.
@@ -85,7 +97,9 @@ impl Engine {
             return Place::Now(watch, None);
         }
         let (caller, removed) = oneshot::channel();
-        state.waiting.push(Waiting { watch, caller });
+        let (engine, key, callers) = (Arc::clone(self), Arc::clone(watch.key()), vec![caller]);
+        let promise = Promise { engine, key, callers };
+        state.waiting.push_back(Removal { watch, began: Instant::now(), promise });
         let carries = state.carrier.is_none();
         if carries {
             state.carrier = Some(runtime.id());
@@ -98,58 +112,72 @@ impl Engine {
         Place::Waiting(removed)
     }
 
-    /// Removes these keys at once and tells their callers.
+    /// Removes the keys of a batch at once, each once, and tells the callers.
     async fn remove_together(self: &Arc<Self>, batch: Vec<Removal>) {
-        let (mut watches, mut turns, mut callers) = (Vec::new(), Vec::new(), Vec::new());
-        for removal in batch {
+        let (mut watches, mut held) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for removal in by_key(batch) {
             match removal.watch.try_turn() {
                 Some(turn) => {
                     watches.push(removal.watch);
-                    turns.push(turn);
-                    callers.push(removal.callers);
+                    held.push((turn, removal.promise));
                 }
-                None => drop(tokio::spawn(Arc::clone(self).remove_for(removal))),
+                None => removal.carry_out_alone(),
             }
         }
         if watches.is_empty() {
             return;
         }
-        let removed = self.remove_in_turn(&mut watches, turns).await;
-        let removals = watches.into_iter().zip(callers).map(|(watch, callers)| Removal { watch, callers });
-        for removal in removals {
-            // One key may be at fault.
-            match &removed {
-                Err(error) if !error.is_retryable() => Arc::clone(self).remove_for(removal).await,
-                removed => tell(removal.callers, removed),
-            }
+        // One key may be at fault.
+        let refused = if watches.len() > 1 { Refused::AskedSingly } else { Refused::Owed };
+        let removed = self.remove_in_turn(&mut watches, refused).await;
+        if !refused.applies_to(&removed) {
+            held.into_iter().for_each(|(_turn, promise)| promise.keep(&removed));
+            return;
+        }
+        // In the turns that are held: a writer that waits for one may be polled by somebody who waits for this batch.
+        let singly = watches.into_iter().zip(held).map(|(watch, (_turn, promise))| async move {
+            let removed = self.remove_in_turn(&mut [watch], Refused::Owed).await;
+            promise.keep(&removed);
+        });
+        stream::iter(singly).buffer_unordered(defaults::BATCH_WIDTH).collect::<()>().await;
+    }
+}
+
+impl Removal {
+    /// Carries it out in a task of its own.
+    fn carry_out_alone(self) {
+        let Self { watch, promise, .. } = self;
+        tokio::spawn(async move {
+            let removed = promise.engine.remove_everywhere(&mut [watch]).await;
+            promise.keep(&removed);
+        });
+    }
+}
+
+impl Promise {
+    fn keep(mut self, removed: &Removed) {
+        self.callers.drain(..).for_each(|caller| drop(caller.send(removed.clone())));
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if !self.callers.is_empty() {
+            drop(Unfinished::key(&self.engine, &self.key));
         }
     }
-
-    /// Removes this key alone.
-    async fn remove_for(self: Arc<Self>, removal: Removal) {
-        let removed = self.remove_everywhere(&mut [removal.watch]).await;
-        tell(removal.callers, &removed);
-    }
-}
-
-/// Those who want the same key removed.
-struct Removal {
-    watch: Watch<Answer>,
-    callers: Vec<oneshot::Sender<Removed>>,
-}
-
-fn tell(callers: Vec<oneshot::Sender<Removed>>, removed: &Removed) {
-    callers.into_iter().for_each(|caller| drop(caller.send(removed.clone())));
 }
 
 /// One removal for each key.
-fn by_key(mut waiting: Vec<Waiting>) -> Vec<Removal> {
-    waiting.sort_by(|one, other| one.watch.key().cmp(other.watch.key()));
-    let mut removals: Vec<Removal> = Vec::new();
-    for Waiting { watch, caller } in waiting {
+fn by_key(mut batch: Vec<Removal>) -> Vec<Removal> {
+    batch.sort_by(|one, other| one.promise.key.cmp(&other.promise.key));
+    let mut removals: Vec<Removal> = Vec::with_capacity(batch.len());
+    for mut removal in batch {
         match removals.last_mut() {
-            Some(same) if same.watch.key() == watch.key() => same.callers.push(caller),
-            _ => removals.push(Removal { watch, callers: vec![caller] }),
+            Some(same) if same.promise.key == removal.promise.key => {
+                same.promise.callers.append(&mut removal.promise.callers);
+            }
+            _ => removals.push(removal),
         }
     }
     removals
@@ -172,21 +200,25 @@ struct Carrier {
 
 impl Carrier {
     async fn carry(mut self) {
-        while let Some(waiting) = self.take() {
-            self.engine.remove_together(by_key(waiting)).await;
+        while let Some(batch) = self.take() {
+            self.engine.remove_together(batch).await;
         }
     }
 
-    /// The removals of the next batch; `None`, and the end of this task, if nothing waits.
-    fn take(&mut self) -> Option<Vec<Waiting>> {
+    /// The next batch; `None`, and the end of this task, if nothing waits. What has waited for long waits for no other.
+    fn take(&mut self) -> Option<Vec<Removal>> {
         let mut state = self.engine.removals.0.lock();
-        let share = state.waiting.len().min(defaults::KEYS_PER_MESSAGE);
-        let taken: Vec<Waiting> = state.waiting.drain(..share).collect();
-        if taken.is_empty() {
+        let late = state.waiting.iter().take_while(|removal| removal.began.elapsed() > defaults::REMOVAL_WAIT).count();
+        let late: Vec<Removal> = state.waiting.drain(..late).collect();
+        let share = share(state.waiting.iter().map(|removal| removal.promise.key.len()));
+        let batch: Vec<Removal> = state.waiting.drain(..share).collect();
+        if batch.is_empty() {
             state.carrier = None;
             self.ended = true;
         }
-        (!taken.is_empty()).then_some(taken)
+        drop(state);
+        late.into_iter().for_each(Removal::carry_out_alone);
+        (!batch.is_empty()).then_some(batch)
     }
 }
 
@@ -201,14 +233,38 @@ impl Drop for Carrier {
             state.carrier = None;
             std::mem::take(&mut state.waiting)
         };
-        for Waiting { watch, caller } in abandoned {
-            drop(Unfinished::key(&self.engine, watch.key()));
-            drop(caller);
-        }
+        drop(abandoned);
     }
 }
 
+/// How many of the waiting keys, with these lengths, the next batch has: few, for each is named in one entry of the log,
+/// but of a backlog a good part, so that it takes no more round trips than it has to.
+fn share(lengths: impl ExactSizeIterator<Item = usize>) -> usize {
+    let waiting = lengths.len();
+    let most = (waiting / defaults::MERGED_SHARE).clamp(defaults::MERGED_REMOVALS, defaults::KEYS_PER_MESSAGE);
+    let mut bytes = 0;
+    let fit = lengths.take_while(|length| {
+        let first = bytes == 0;
+        bytes += length;
+        first || bytes <= defaults::MERGED_REMOVAL_BYTES
+    });
+    fit.take(most).count()
+}
+
 fn abandoned() -> CacheError {
-    let failure = Failure::new("the Tokio runtime that carried out the removal has ended").retryable();
+    let failure = Failure::new("the task that carried out the removal has ended").retryable();
     still_there(CacheError::BackendError(failure.during("invalidate")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_has_few_keys_of_a_backlog_a_good_part_and_never_too_many_bytes() {
+        let of = |waiting: usize, length: usize| share(vec![length; waiting].into_iter());
+        assert_eq!((of(0, 20), of(1, 20), of(40, 20)), (0, 1, 40));
+        assert_eq!((of(100, 20), of(1_000, 20), of(16_384, 20)), (defaults::MERGED_REMOVALS, 125, 1_000));
+        assert_eq!((of(10, defaults::MERGED_REMOVAL_BYTES), of(10, defaults::MERGED_REMOVAL_BYTES / 3)), (1, 3));
+    }
 }

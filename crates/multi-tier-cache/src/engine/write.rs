@@ -11,6 +11,7 @@ use tracing::Instrument;
 
 use super::below::took_too_long;
 use super::finish::{Finish, Unfinished, finish};
+use super::invalidate::Refused;
 use super::shared::{Lease, Outcome, Shared};
 use super::{Answer, Engine, Hit, Source, check_key};
 use crate::clock::Moment;
@@ -281,7 +282,7 @@ impl Engine {
     ) -> CacheResult<Placement<'a>> {
         let key = Arc::clone(watch.key());
         let Some((_, entry)) = entries.iter().find(|(position, _)| *position == shared.position) else {
-            let outcome = self.remove_shared(std::slice::from_ref(watch)).await?;
+            let outcome = self.remove_shared(std::slice::from_ref(watch), Refused::Owed).await?;
             self.put_remote(watch, entries, self.plain_write(), Ok(())).await?;
             return Ok(Placement { accepted: true, outcome });
         };

@@ -10,42 +10,54 @@ use crate::defaults;
 pub(crate) struct Journal {
     window: Duration,
     entries: VecDeque<(Moment, Recorded)>,
+    /// The keys, patterns and tags that the entries name.
+    named: usize,
     /// Until this moment the entries are not all: more happened than can be kept.
     overflowed: Moment,
 }
 
 impl Journal {
     pub(crate) fn new(window: Duration) -> Self {
-        Self { window, entries: VecDeque::new(), overflowed: Moment::ORIGIN }
+        Self { window, entries: VecDeque::new(), named: 0, overflowed: Moment::ORIGIN }
     }
 
     /// Notes a change that was acknowledged at `now`. Removals only: a put is remembered as one.
     pub(crate) fn note(&mut self, change: &Change, now: Moment) {
         self.forget(now);
-        if self.entries.len() >= defaults::JOURNAL_ENTRIES {
-            self.entries.pop_front();
-            self.overflowed = now.after(self.window);
-        }
         let removal = match Recorded::from(change) {
             Recorded::Put(key) => Recorded::Keys(vec![key]),
             removal => removal,
         };
+        self.named += named(&removal);
         self.entries.push_back((now, removal));
+        while self.named > defaults::JOURNAL_ENTRIES && self.drop_oldest() {
+            self.overflowed = now.after(self.window);
+        }
     }
 
     /// What to do again, oldest first; before it a clear, if more happened than could be kept.
     pub(crate) fn replay(&mut self, now: Moment) -> Vec<Recorded> {
         self.forget(now);
         let everything = (self.overflowed > now).then_some(Recorded::Clear);
-        self.overflowed = Moment::ORIGIN;
+        (self.overflowed, self.named) = (Moment::ORIGIN, 0);
         everything.into_iter().chain(self.entries.drain(..).map(|(_, change)| change)).collect()
     }
 
     fn forget(&mut self, now: Moment) {
         while self.entries.front().is_some_and(|(noted, _)| now.since(*noted) > self.window) {
-            self.entries.pop_front();
+            self.drop_oldest();
         }
     }
+
+    fn drop_oldest(&mut self) -> bool {
+        let oldest = self.entries.pop_front();
+        self.named -= oldest.as_ref().map_or(0, |(_, removal)| named(removal));
+        oldest.is_some()
+    }
+}
+
+fn named(removal: &Recorded) -> usize {
+    if let Recorded::Keys(keys) = removal { keys.len() } else { 1 }
 }
 
 #[cfg(test)]
@@ -74,5 +86,11 @@ mod tests {
         let replayed = journal.replay(second(1));
         assert_eq!((replayed.len(), &replayed[0]), (defaults::JOURNAL_ENTRIES + 1, &Recorded::Clear));
         assert!(journal.replay(second(2)).is_empty());
+
+        let many: Vec<_> = (0..defaults::JOURNAL_ENTRIES / 2).map(|n| n.to_string().into()).collect();
+        for _ in 0..3 {
+            journal.note(&Change::Keys(many.clone()), second(3));
+        }
+        assert_eq!(journal.replay(second(4)).len(), 3, "a clear, and what is left: keys are counted");
     }
 }

@@ -78,20 +78,47 @@ impl<T: Clone> Local<T> {
         &self.horizon
     }
 
-    /// The live entry of the first tier, if that is in-process, and the moment at which it lived.
+    /// What `look` makes of the live entry of the first tier, if that is in-process, at a moment at which it lived.
+    /// It is called under a lock of the tier: it copies what its caller needs.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "an entry that is returned is copied: a fifth of the price of a hit")]
-    pub(crate) fn lookup_first(&self, key: &str) -> Option<(Entry, Tick<'_>)> {
+    #[expect(clippy::inline_always, reason = "what is looked for decides what is done: most reads end here")]
+    pub(crate) fn look_first<R>(&self, key: &[u8], mut look: impl FnMut(&Entry, Tick<'_>) -> R) -> Option<R> {
         let first = self.first.as_ref()?;
-        let mut entry = first.find(key)?;
-        let tick = self.horizon.clock().tick();
-        if tick.has_passed(entry.expires()) {
-            entry = self.instead_of_expired(&**first, key)?;
+        let (mut seen, mut expired) = (None, false);
+        first.visit(key, &mut |entry| {
+            let tick = self.horizon.clock().tick();
+            expired = tick.has_passed(entry.expires());
+            if !expired && self.horizon.admits(entry, tick) {
+                seen = Some(look(entry, tick));
+            }
+        });
+        if expired {
+            let entry = self.instead_of_expired(&**first, str::from_utf8(key).ok()?)?;
+            let tick = self.horizon.clock().tick();
+            seen = self.horizon.admits(&entry, tick).then(|| look(&entry, tick));
         }
-        if self.horizon.admits(&entry, tick) { Some((entry, tick)) } else { None }
+        seen
     }
 
-    /// What is there in place of an entry that was found expired.
+    /// The first live entry of the other leading tiers, and where it was.
+    pub(crate) fn lookup_next(&self, key: &str) -> Option<Placed> {
+        let asked = usize::from(self.first.is_some());
+        let next = self.stores.iter().take(self.leading).skip(asked);
+        next.into_iter().find_map(|store| {
+            let (mut found, mut expired) = (None, false);
+            store.face.visit(key.as_bytes(), &mut |entry| {
+                expired = self.horizon.clock().has_passed(entry.expires());
+                if !expired {
+                    found = Some(entry.clone());
+                }
+            });
+            let live = if expired { self.instead_of_expired(&*store.face, key) } else { found };
+            let admitted = live.filter(|entry| self.horizon.admits(entry, self.horizon.clock().tick()));
+            Some((store.position, admitted?))
+        })
+    }
+
+    /// What a tier has in place of an entry that was found expired: it drops that, and another may have come meanwhile.
     #[cold]
     fn instead_of_expired(&self, face: &dyn InProcess, key: &str) -> Option<Entry> {
         let live = face.lookup(key);
@@ -99,18 +126,6 @@ impl<T: Clone> Local<T> {
             self.telemetry.expired(key);
         }
         live
-    }
-
-    /// The first live entry of the other leading tiers, and where it was.
-    pub(crate) fn lookup_next(&self, key: &str) -> Option<Placed> {
-        let asked = usize::from(self.first.is_some());
-        self.stores.iter().take(self.leading).skip(asked).find_map(|store| {
-            let found = store.face.find(key)?;
-            let tick = self.horizon.clock().tick();
-            let expired = tick.has_passed(found.expires());
-            let live = if expired { self.instead_of_expired(&*store.face, key)? } else { found };
-            self.horizon.admits(&live, tick).then_some((store.position, live))
-        })
     }
 
     /// How many tiers from the top are in-process.

@@ -135,8 +135,10 @@ impl World {
 
     /// What a hit finds.
     fn stored(&self) -> Option<u64> {
-        let found =
-            self.local.lookup_first(KEY).map(|(entry, _)| entry).or_else(|| Some(self.local.lookup_next(KEY)?.1));
+        let found = self
+            .local
+            .look_first(KEY.as_bytes(), |entry, _| entry.clone())
+            .or_else(|| Some(self.local.lookup_next(KEY)?.1));
         found.and_then(|entry| version(&entry))
     }
 }

@@ -46,8 +46,9 @@ impl Regions {
     }
 
     #[inline]
-    fn part(&self, key: &str) -> &Part {
-        self.parts.iter().find(|part| key.starts_with(&*part.beginning)).unwrap_or(&self.rest)
+    fn part(&self, key: impl AsRef<[u8]>) -> &Part {
+        let key = key.as_ref();
+        self.parts.iter().find(|part| key.starts_with(part.beginning.as_bytes())).unwrap_or(&self.rest)
     }
 
     fn all(&self) -> impl Iterator<Item = &Part> {
@@ -62,12 +63,12 @@ impl InProcess for Regions {
     }
 
     #[inline]
-    fn find(&self, key: &str) -> Option<Entry> {
-        self.part(key).face.find(key)
+    fn visit(&self, key: &[u8], visitor: &mut dyn FnMut(&Entry)) {
+        self.part(key).face.visit(key, visitor);
     }
 
     fn store(&self, key: &Arc<str>, entry: Entry) {
-        self.part(key).face.store(key, entry);
+        self.part(&**key).face.store(key, entry);
     }
 
     fn evict(&self, key: &str) {

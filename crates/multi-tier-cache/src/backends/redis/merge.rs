@@ -101,7 +101,8 @@ impl Supervisor {
 
 /// Why nobody answered a read that waited.
 fn untold(link: &Link) -> CacheError {
-    link.current().and_then(Result::err).unwrap_or_else(|| link.server().runtime_ended())
+    let replaced = || link.server().unreachable("the connection was replaced, or its Tokio runtime has ended");
+    link.current().and_then(Result::err).unwrap_or_else(replaced)
 }
 
 impl Waiting {
@@ -125,7 +126,10 @@ impl State {
     /// long as the replies stay small.
     fn share(&self) -> usize {
         let fit = defaults::MERGED_BYTES / self.expected.max(1);
-        self.room.max(self.waiting.len() / defaults::MERGED_SHARE).min(fit.max(1)).min(self.waiting.len())
+        // After silence little, however much waits.
+        let trusted = self.room >= defaults::MERGED_READS_FIRST;
+        let backlog = if trusted { self.waiting.len() / defaults::MERGED_SHARE } else { 0 };
+        self.room.max(backlog).min(fit.max(1)).min(self.waiting.len())
     }
 
     /// Large values are expected for a while.
@@ -316,7 +320,8 @@ mod tests {
     #[test]
     fn a_backlog_takes_few_writes() {
         assert_eq!(learned(&[], 0), 0);
-        assert_eq!(learned(&[], 16_384), 4_096);
+        assert_eq!(learned(&[], 16_384), 2_048);
         assert_eq!(learned(&[Some(replies(1, 1024))], 16_384), 1_024, "as far as the replies stay small");
+        assert_eq!(learned(&[None], 16_384), 1, "after silence");
     }
 }
