@@ -1,6 +1,6 @@
 //! Health: what is amiss is named, and an outage below does not make an instance unready.
 #![cfg(all(feature = "test-util", feature = "redis"))]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed expectation ends the test")]
+#![expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,6 @@
 //! | `REDIS_URL` | `redis://127.0.0.1:6379` | may be away: the service works without, and joins it when it comes up |
 
 mod database;
-mod observe;
 mod routes;
 mod shop;
 

@@ -1,14 +1,15 @@
 //! What can be asked over HTTP.
 
 use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use multi_tier_cache::telemetry::names;
 use multi_tier_cache::{CacheSystem, Position};
 
 use crate::database::Details;
-use crate::observe;
 use crate::shop::{Changed, Error, Shop};
 
 /// The place of a change in the log: a client that sends it back reads its own write, whichever instance it asks.
@@ -63,14 +64,14 @@ async fn put_product(
 
 /// For a load balancer: whether this instance can answer. It can without Redis.
 async fn health(State(app): State<App>) -> Response {
-    let (works, report) = observe::health(&app.system).await;
-    let status = if works { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let report = app.system.health_report().await;
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report)).into_response()
 }
 
+/// For Prometheus.
 async fn metrics(State(app): State<App>) -> Response {
-    let text = observe::metrics(&app.system, &app.shop);
-    ([("content-type", "text/plain; version=0.0.4")], text).into_response()
+    ([(CONTENT_TYPE, names::PROMETHEUS_CONTENT_TYPE)], app.system.metrics().prometheus()).into_response()
 }
 
 /// What the log gets to know of an error; the client learns that there was one.

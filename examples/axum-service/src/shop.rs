@@ -19,9 +19,9 @@ pub(crate) type Error = LoadError<anyhow::Error>;
 #[derive(Debug, Clone)]
 pub(crate) struct Shop {
     database: Database,
-    pub(crate) products: Cache<i64, Product>,
+    products: Cache<i64, Product>,
     /// The products of a category.
-    pub(crate) categories: Cache<String, Vec<i64>>,
+    categories: Cache<String, Vec<i64>>,
 }
 
 /// What became of a change.

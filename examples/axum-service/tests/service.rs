@@ -152,7 +152,7 @@ fn many_readers_cost_one_load(one: &Instance, other: &Instance) {
             scope.spawn(move || assert!(instance.get("/products/7").body.contains(r#""name":"Number 7""#)));
         }
     });
-    let loads = r#"shop_loads_total{cache="products"}"#;
+    let loads = r#"mtc_events_total{cache="products",operation="load",activity="ok"}"#;
     assert_eq!(one.metric(loads) + other.metric(loads), 1);
     for instance in [one, other] {
         let lamps = instance.get("/categories/lamps");

@@ -101,9 +101,9 @@ impl Exposition {
         stems.find(belongs).map(|(stem, _)| stem.to_owned())
     }
 
-    /// The same without the families of other programs.
-    pub(super) fn only(mut self, prefixes: &[&str]) -> Self {
-        self.families.retain(|name, _| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+    /// The families whose names begin so.
+    pub(super) fn only(mut self, beginning: &str) -> Self {
+        self.families.retain(|name, _| name.starts_with(beginning));
         self
     }
 }
@@ -188,7 +188,7 @@ x_nan NaN
         assert_eq!(found.families["x_hits"].samples[0].name, "x_hits_total");
         assert_eq!(found.families["y_gauge"].kind, Kind::Untyped);
         assert!(found.families["x_nan"].samples[0].value.is_nan());
-        assert_eq!(found.only(&["y_"]).families.len(), 1);
+        assert_eq!(found.only("y_").families.len(), 1);
     }
 
     #[test]

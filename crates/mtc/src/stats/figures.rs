@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::exposition::{Exposition, Family, Kind, Labels, Sample};
-use super::names::{FIGURES, How, PREFIXES, Recipe, Unit};
+use super::names::{FIGURES, How, Recipe, Selection, Unit};
 use crate::measure::micros;
 use crate::units::{duration, significant};
 
@@ -68,33 +68,37 @@ impl Family {
 }
 
 fn prepare(recipe: &Recipe, found: &Exposition) -> Vec<Figure> {
-    let Some(family) = first(found, recipe.families) else { return Vec::new() };
-    let groups: BTreeSet<Labels> = family.samples.iter().map(|sample| only(&sample.labels, recipe.by)).collect();
+    let groups: BTreeSet<Labels> = recipe.of.samples(found).map(|sample| only(&sample.labels, recipe.by)).collect();
     let figure = |labels: Labels| {
-        let number = number(recipe, family, found, &labels)?;
-        Some(Figure { title: recipe.title, labels, number })
+        let number = number(recipe, found, &labels)?;
+        // Of what there are many, only what happened is worth a line.
+        let shown = labels.is_empty() || number != Number::Plain(0.0);
+        shown.then_some(Figure { title: recipe.title, labels, number })
     };
     groups.into_iter().filter_map(figure).collect()
 }
 
-/// The first family of these names, without the prefix, that there is.
-fn first<'e>(found: &'e Exposition, names: &[&str]) -> Option<&'e Family> {
-    let full = names.iter().flat_map(|name| PREFIXES.iter().map(move |prefix| format!("{prefix}{name}")));
-    full.into_iter().find_map(|name| found.families.get(&name))
-}
-
-fn number(recipe: &Recipe, family: &Family, found: &Exposition, labels: &Labels) -> Option<Number> {
-    let part = sum(family, labels);
+fn number(recipe: &Recipe, found: &Exposition, labels: &Labels) -> Option<Number> {
+    let part = sum(&recipe.of, found, labels);
     match &recipe.how {
         How::Count => Some(Number::Plain(part)),
         How::Largest(unit) => {
-            let largest = matching(family, labels).map(|sample| sample.value).fold(f64::NEG_INFINITY, f64::max);
-            let largest = if *unit == Unit::Seconds { Number::Seconds(largest) } else { Number::Plain(largest) };
-            Some(largest)
+            let largest = matching(&recipe.of, found, labels).map(|sample| sample.value).reduce(f64::max)?;
+            Some(if *unit == Unit::Seconds { Number::Seconds(largest) } else { Number::Plain(largest) })
         }
-        How::ShareOf(whole) => share(part, sum(first(found, whole)?, &Labels::new())),
-        How::ShareWith(rest) => share(part, part + sum(first(found, rest)?, labels)),
-        How::Percentiles => percentiles(family, labels),
+        How::ShareOf(whole) => share(part, whole.iter().map(|of| sum(of, found, labels)).sum()),
+        How::Percentiles => percentiles(&recipe.of, found, labels),
+    }
+}
+
+impl Selection {
+    fn samples<'e>(&self, found: &'e Exposition) -> impl Iterator<Item = &'e Sample> {
+        let selected = |sample: &&Sample| {
+            let has = |value: &str, allowed: &[&str]| allowed.contains(&value);
+            self.only.iter().all(|(name, values)| sample.labels.get(*name).is_some_and(|value| has(value, values)))
+        };
+        let family = found.families.get(self.metric.name);
+        family.into_iter().flat_map(|family| &family.samples).filter(selected)
     }
 }
 
@@ -103,14 +107,14 @@ fn share(part: f64, whole: f64) -> Option<Number> {
     (whole > 0.0).then(|| Number::Share((part / whole).min(1.0)))
 }
 
-fn sum(family: &Family, labels: &Labels) -> f64 {
-    matching(family, labels).map(|sample| sample.value).filter(|value| value.is_finite()).sum()
+fn sum(of: &Selection, found: &Exposition, labels: &Labels) -> f64 {
+    matching(of, found, labels).map(|sample| sample.value).filter(|value| value.is_finite()).sum()
 }
 
 /// The samples with these labels, whatever others they have.
-fn matching<'f>(family: &'f Family, labels: &'f Labels) -> impl Iterator<Item = &'f Sample> {
+fn matching<'e>(of: &Selection, found: &'e Exposition, labels: &Labels) -> impl Iterator<Item = &'e Sample> {
     let has = |sample: &&Sample| labels.iter().all(|(name, value)| sample.labels.get(name) == Some(value));
-    family.samples.iter().filter(move |sample| has(sample) && !sample.name.ends_with("_created"))
+    of.samples(found).filter(move |sample| has(sample) && !sample.name.ends_with("_created"))
 }
 
 fn only(labels: &Labels, names: &[&str]) -> Labels {
@@ -118,16 +122,9 @@ fn only(labels: &Labels, names: &[&str]) -> Labels {
     named.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn percentiles(family: &Family, labels: &Labels) -> Option<Number> {
-    if family.kind == Kind::Summary {
-        let told = |quantile: &str| {
-            let of = |sample: &&Sample| sample.labels.get("quantile").is_some_and(|label| label == quantile);
-            matching(family, labels).filter(of).map(|sample| sample.value).reduce(f64::max)
-        };
-        return Some(Number::Percentiles(seconds(told("0.5")?), seconds(told("0.99")?)));
-    }
+fn percentiles(of: &Selection, found: &Exposition, labels: &Labels) -> Option<Number> {
     let mut buckets: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
-    for sample in matching(family, labels).filter(|sample| sample.name.ends_with("_bucket")) {
+    for sample in matching(of, found, labels).filter(|sample| sample.name.ends_with("_bucket")) {
         let Some(bound) = sample.labels.get("le").and_then(|bound| bound.parse::<f64>().ok()) else { continue };
         // Bounds are not negative, so that their bits are in their order.
         buckets.entry(bound.to_bits()).or_insert((bound, 0.0)).1 += sample.value;
@@ -204,19 +201,24 @@ mod tests {
     use super::*;
 
     const FIRST: &str = r#"
-# TYPE mtc_requests_total counter
-mtc_requests_total{cache="users"} 100
-# TYPE mtc_hits_total counter
-mtc_hits_total{cache="users",tier="L1"} 60
-mtc_hits_total{cache="users",tier="L2"} 20
-# TYPE mtc_misses_total counter
-mtc_misses_total{cache="users"} 20
-# TYPE mtc_operation_duration_seconds histogram
-mtc_operation_duration_seconds_bucket{tier="L2",operation="get",le="0.001"} 50
-mtc_operation_duration_seconds_bucket{tier="L2",operation="get",le="0.002"} 100
-mtc_operation_duration_seconds_bucket{tier="L2",operation="get",le="+Inf"} 100
-# TYPE mtc_bus_lag_seconds gauge
-mtc_bus_lag_seconds 0.25
+# TYPE mtc_events_total counter
+mtc_events_total{cache="other",operation="get",activity="hit"} 0
+mtc_events_total{cache="users",operation="get",activity="hit"} 80
+mtc_events_total{cache="users",operation="get",activity="miss"} 20
+mtc_events_total{cache="users",operation="get",activity="promotion"} 20
+mtc_events_total{cache="users",operation="load",activity="ok"} 19
+mtc_events_total{cache="users",operation="load",activity="error"} 1
+# TYPE mtc_tier_hits_total counter
+mtc_tier_hits_total{tier="L1",backend="QuickCache"} 60
+mtc_tier_hits_total{tier="L2",backend="Redis"} 20
+# TYPE mtc_tier_operation_duration_seconds histogram
+mtc_tier_operation_duration_seconds_bucket{tier="L2",backend="Redis",operation="get",le="0.001"} 50
+mtc_tier_operation_duration_seconds_bucket{tier="L2",backend="Redis",operation="get",le="0.002"} 100
+mtc_tier_operation_duration_seconds_bucket{tier="L2",backend="Redis",operation="get",le="+Inf"} 100
+# TYPE mtc_bus_proof_age_seconds gauge
+mtc_bus_proof_age_seconds 0.25
+# TYPE mtc_bus_gaps_total counter
+mtc_bus_gaps_total 0
 "#;
 
     fn shown(found: &Exposition) -> Vec<String> {
@@ -229,12 +231,15 @@ mtc_bus_lag_seconds 0.25
         assert_eq!(
             shown(&found),
             [
-                "requests|users|100",
+                "reads|users|100",
                 "hit rate|users|80.0 %",
-                "hits in tier|L1|60.0 %",
-                "hits in tier|L2|20.0 %",
-                "tier|get L2|p50 1.00 ms, p99 1.98 ms",
-                "bus lag||250 ms",
+                "hits of tier|L1|60",
+                "hits of tier|L2|20",
+                "loads|users|20",
+                "failed loads|users|1",
+                "tier takes|get L2|p50 1.00 ms, p99 1.98 ms",
+                "proven fresh||250 ms",
+                "bus gaps||0",
             ]
         );
         assert_eq!(shown(&Exposition::default()), Vec::<String>::new());
@@ -242,22 +247,20 @@ mtc_bus_lag_seconds 0.25
 
     #[test]
     fn counters_are_told_since_the_look_before() {
-        let later =
-            FIRST.replace("} 100\n# TYPE mtc_hits", "} 150\n# TYPE mtc_hits").replace("\"L1\"} 60", "\"L1\"} 100");
-        let later = Exposition::parse(&later.replace("lag_seconds 0.25", "lag_seconds 0.5"));
-        let since = since(&later, &Exposition::parse(FIRST));
-        let shown = shown(&since);
-        for figure in ["requests|users|50", "hit rate|users|100 %", "hits in tier|L1|80.0 %", "bus lag||500 ms"] {
-            assert!(shown.contains(&figure.to_owned()), "{figure}: {shown:?}");
-        }
-        assert!(!shown.iter().any(|figure| figure.starts_with("tier|")), "nothing happened: {shown:?}");
+        let later = FIRST.replace("\"hit\"} 80", "\"hit\"} 130").replace("\"QuickCache\"} 60", "\"QuickCache\"} 100");
+        let later = Exposition::parse(&later.replace("age_seconds 0.25", "age_seconds 0.5"));
+        let shown = shown(&since(&later, &Exposition::parse(FIRST)));
+        assert_eq!(
+            shown,
+            ["reads|users|50", "hit rate|users|100 %", "hits of tier|L1|40", "proven fresh||500 ms", "bus gaps||0"]
+        );
     }
 
     #[test]
     fn a_counter_that_was_begun_anew_counts_from_zero() {
-        let before = Exposition::parse("# TYPE mtc_loads_total counter\nmtc_loads_total 90");
-        let now = Exposition::parse("# TYPE mtc_loads_total counter\nmtc_loads_total 5");
-        assert_eq!(shown(&since(&now, &before)), ["loads||5"]);
+        let before = Exposition::parse("# TYPE mtc_bus_gaps_total counter\nmtc_bus_gaps_total 90");
+        let now = Exposition::parse("# TYPE mtc_bus_gaps_total counter\nmtc_bus_gaps_total 5");
+        assert_eq!(shown(&since(&now, &before)), ["bus gaps||5"]);
     }
 
     #[test]

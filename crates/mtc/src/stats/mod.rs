@@ -13,7 +13,7 @@ use ureq::Agent;
 
 use self::exposition::{Exposition, Sample};
 use self::figures::{figures, is_count, plain, since};
-use self::names::PREFIXES;
+use self::names::PREFIX;
 use crate::cli::{Stats, Target};
 use crate::failure::{Failure, Kind, Verdict};
 use crate::interrupt::Interrupt;
@@ -25,17 +25,17 @@ const LONGEST: u64 = 64 * 1024 * 1024;
 
 pub(crate) async fn run(target: &Target, options: &Stats, output: &mut Output) -> Result<Verdict, Failure> {
     let endpoint = Endpoint::new(&options.address, target.timeout)?;
-    let families: Vec<&str> = options.family.as_deref().map_or_else(|| PREFIXES.to_vec(), |family| vec![family]);
-    let first = endpoint.look(&families).await?;
+    let beginning = options.family.as_deref().unwrap_or(PREFIX);
+    let first = endpoint.look(beginning).await?;
     if first.found.families.is_empty() {
-        return Err(no_families(&endpoint, &families));
+        return Err(no_families(&endpoint, beginning));
     }
     let Some(pause) = options.watch else {
         output.show(&first)?;
         return Ok(Verdict::Fine);
     };
     let mut interrupt = Interrupt::listen()?;
-    let watching = watch(&endpoint, &families, first, (pause, options.count), output);
+    let watching = watch(&endpoint, beginning, first, (pause, options.count), output);
     tokio::select! {
         outcome = watching => outcome,
         () = interrupt.pressed() => Ok(Verdict::Fine),
@@ -45,7 +45,7 @@ pub(crate) async fn run(target: &Target, options: &Stats, output: &mut Output) -
 /// Looks again and again; an endpoint that is away for a while is told and waited for.
 async fn watch(
     endpoint: &Endpoint,
-    families: &[&str],
+    beginning: &str,
     first: Look,
     (pause, most): (Duration, Option<u64>),
     output: &mut Output,
@@ -57,7 +57,7 @@ async fn watch(
     ticks.tick().await;
     while most.is_none_or(|most| shown < most) {
         ticks.tick().await;
-        match endpoint.look(families).await {
+        match endpoint.look(beginning).await {
             Ok(look) => {
                 let look = Look { before: Some((before.found, look.at.duration_since(before.at))), ..look };
                 output.redraw(&look)?;
@@ -71,9 +71,8 @@ async fn watch(
     Ok(Verdict::Fine)
 }
 
-fn no_families(endpoint: &Endpoint, families: &[&str]) -> Failure {
-    let names = families.join("… or ");
-    Failure::trouble(format!("{} has no family that is called {names}…", endpoint.shown)).advising(
+fn no_families(endpoint: &Endpoint, beginning: &str) -> Failure {
+    Failure::trouble(format!("{} has no family that is called {beginning}…", endpoint.shown)).advising(
         "Does the instance export the cache's metrics there? --family takes another beginning of their names.",
     )
 }
@@ -100,11 +99,11 @@ impl Endpoint {
         Ok(Self { shown: redacted(&url), url, agent: agent.into() })
     }
 
-    async fn look(&self, families: &[&str]) -> Result<Look, Failure> {
+    async fn look(&self, beginning: &str) -> Result<Look, Failure> {
         let endpoint = self.clone();
         let text = spawn_blocking(move || endpoint.fetch());
         let text = text.await.map_err(|error| Failure::trouble(error.to_string()))??;
-        let found = Exposition::parse(&text).only(families);
+        let found = Exposition::parse(&text).only(beginning);
         Ok(Look { source: self.shown.clone(), at: Instant::now(), found, before: None })
     }
 

@@ -1,31 +1,34 @@
-//! Which families are the library's, and which figures are made of them: the one place to change when a name changes.
-//!
-//! Names are without the prefix. A figure whose families an endpoint does not have is left out, so that older and newer
-//! instances can be looked at.
+//! Which figures are made of which metrics. The names are the library's own.
 
-/// What the names of the library's families begin with.
-pub(super) const PREFIXES: [&str; 2] = ["multi_tier_cache_", "mtc_"];
+use multi_tier_cache::telemetry::{Metric, names};
+
+/// What the names of the library's metrics begin with.
+pub(super) const PREFIX: &str = "mtc_";
 
 /// A figure that people look for.
 pub(super) struct Recipe {
     pub(super) title: &'static str,
-    /// The first of these families that there is.
-    pub(super) families: &'static [&'static str],
+    pub(super) of: Selection,
     pub(super) how: How,
     /// One figure for each combination of these labels.
     pub(super) by: &'static [&'static str],
 }
 
-/// How a figure is made from its families.
+/// Some of the time series of a metric.
+pub(super) struct Selection {
+    pub(super) metric: &'static Metric,
+    /// Labels that must have one of these values.
+    pub(super) only: &'static [(&'static str, &'static [&'static str])],
+}
+
+/// How a figure is made.
 pub(super) enum How {
     /// The sum: counted in this interval, or since the start.
     Count,
     /// The largest.
     Largest(Unit),
-    /// The share of the sum in that of the first of these families that there is.
-    ShareOf(&'static [&'static str]),
-    /// The share of the sum in itself plus that of the first of these families that there is.
-    ShareWith(&'static [&'static str]),
+    /// The share of the sum in the sum of these, of those with the figure's own labels as far as they have them.
+    ShareOf(&'static [Selection]),
     /// Median and 99th percentile of a histogram of seconds.
     Percentiles,
 }
@@ -36,51 +39,41 @@ pub(super) enum Unit {
     Seconds,
 }
 
-const fn recipe(
-    title: &'static str,
-    families: &'static [&'static str],
-    how: How,
-    by: &'static [&'static str],
-) -> Recipe {
-    Recipe { title, families, how, by }
+const fn all(metric: &'static Metric) -> Selection {
+    Selection { metric, only: &[] }
 }
 
-const REQUESTS: &[&str] = &["requests_total", "requests"];
-const HITS: &[&str] = &["hits_total", "hits", "tier_hits_total"];
-const MISSES: &[&str] = &["misses_total", "misses"];
+const GETS: Selection = Selection {
+    metric: &names::EVENTS,
+    only: &[(names::OPERATION, &["get"]), (names::ACTIVITY, &["hit", "miss", "fallback", "error"])],
+};
+const HITS: Selection =
+    Selection { metric: &names::EVENTS, only: &[(names::OPERATION, &["get"]), (names::ACTIVITY, &["hit"])] };
+const LOADS: Selection = Selection { metric: &names::EVENTS, only: &[(names::OPERATION, &["load"])] };
+const FAILED_LOADS: Selection =
+    Selection { metric: &names::EVENTS, only: &[(names::OPERATION, &["load"]), (names::ACTIVITY, &["error"])] };
+const LOAD_TIMES: Selection = Selection { metric: &names::OPERATION_DURATION, only: &[(names::OPERATION, &["load"])] };
+
+const fn recipe(title: &'static str, of: Selection, how: How, by: &'static [&'static str]) -> Recipe {
+    Recipe { title, of, how, by }
+}
 
 pub(super) const FIGURES: &[Recipe] = &[
-    recipe("requests", REQUESTS, How::Count, &["cache"]),
-    recipe("hit rate", HITS, How::ShareWith(MISSES), &["cache"]),
-    recipe("hits in tier", HITS, How::ShareOf(REQUESTS), &["tier"]),
-    recipe("hits of tier", &["tier_hits_total"], How::Count, &["tier"]),
-    recipe("loads", &["loads_total", "loads", "loads_started_total"], How::Count, &["cache"]),
-    recipe("load", &["load_duration_seconds", "load_seconds"], How::Percentiles, &["cache"]),
-    recipe(
-        "tier",
-        &["tier_operation_duration_seconds", "operation_duration_seconds", "operation_seconds"],
-        How::Percentiles,
-        &["tier", "operation"],
-    ),
-    recipe(
-        "tier errors",
-        &["tier_errors_total", "operation_errors_total", "errors_total", "errors"],
-        How::Count,
-        &["tier"],
-    ),
-    recipe(
-        "stale served",
-        &["stale_served_total", "stale_hits_total", "stale_total", "stale", "stale_answers_total"],
-        How::Count,
-        &["cache"],
-    ),
-    recipe("unproven hits", &["unproven_hits_total", "unproven_total"], How::Count, &[]),
-    recipe(
-        "bus lag",
-        &["bus_lag_seconds", "bus_proof_age_seconds", "bus_age_seconds", "staleness_seconds"],
-        How::Largest(Unit::Seconds),
-        &[],
-    ),
-    recipe("bus gaps", &["bus_gaps_total", "gaps_total"], How::Count, &[]),
-    recipe("owed removals", &["tier_pending_removals", "owed_removals", "owed"], How::Largest(Unit::Number), &["tier"]),
+    recipe("reads", GETS, How::Count, &[names::CACHE]),
+    recipe("hit rate", HITS, How::ShareOf(&[GETS]), &[names::CACHE]),
+    recipe("hits of tier", all(&names::TIER_HITS), How::Count, &[names::TIER]),
+    recipe("loads", LOADS, How::Count, &[names::CACHE]),
+    recipe("failed loads", FAILED_LOADS, How::Count, &[names::CACHE]),
+    recipe("load takes", LOAD_TIMES, How::Percentiles, &[names::CACHE]),
+    recipe("stale answers", all(&names::STALE_ANSWERS), How::Count, &[names::CACHE, names::REASON]),
+    recipe("tier takes", all(&names::TIER_DURATION), How::Percentiles, &[names::TIER, names::OPERATION]),
+    recipe("tier errors", all(&names::TIER_ERRORS), How::Count, &[names::TIER]),
+    recipe("tier left alone", all(&names::TIER_BREAKER), How::Largest(Unit::Number), &[names::TIER]),
+    recipe("removals owed by tier", all(&names::TIER_PENDING), How::Largest(Unit::Number), &[names::TIER]),
+    recipe("entries", all(&names::TIER_ENTRIES), How::Largest(Unit::Number), &[names::TIER]),
+    recipe("evictions", all(&names::TIER_EVICTIONS), How::Count, &[names::TIER]),
+    recipe("pending invalidations", all(&names::PENDING_INVALIDATIONS), How::Largest(Unit::Number), &[]),
+    recipe("proven fresh", all(&names::BUS_PROOF_AGE), How::Largest(Unit::Seconds), &[]),
+    recipe("unproven hits", all(&names::UNPROVEN_HITS), How::Count, &[]),
+    recipe("bus gaps", all(&names::BUS_GAPS), How::Count, &[]),
 ];

@@ -5,29 +5,32 @@ use std::net::TcpListener;
 use std::thread;
 
 /// What an instance says first.
-pub(crate) const FIRST: &str = r#"# HELP multi_tier_cache_requests_total Requests.
-# TYPE multi_tier_cache_requests_total counter
-multi_tier_cache_requests_total{cache="users"} 1000
-# TYPE multi_tier_cache_hits_total counter
-multi_tier_cache_hits_total{cache="users",tier="L1"} 900
-multi_tier_cache_hits_total{cache="users",tier="L2"} 50
-# TYPE multi_tier_cache_misses_total counter
-multi_tier_cache_misses_total{cache="users"} 50
-# TYPE multi_tier_cache_operation_duration_seconds histogram
-multi_tier_cache_operation_duration_seconds_bucket{tier="L2",operation="get",le="0.0005"} 80
-multi_tier_cache_operation_duration_seconds_bucket{tier="L2",operation="get",le="0.001"} 100
-multi_tier_cache_operation_duration_seconds_bucket{tier="L2",operation="get",le="+Inf"} 100
-multi_tier_cache_operation_duration_seconds_sum{tier="L2",operation="get"} 0.04
-multi_tier_cache_operation_duration_seconds_count{tier="L2",operation="get"} 100
-# TYPE multi_tier_cache_bus_lag_seconds gauge
-multi_tier_cache_bus_lag_seconds 0.25
+pub(crate) const FIRST: &str = r#"# HELP mtc_events_total What happened in each cache.
+# TYPE mtc_events_total counter
+mtc_events_total{cache="users",operation="get",activity="hit"} 950
+mtc_events_total{cache="users",operation="get",activity="miss"} 50
+mtc_events_total{cache="users",operation="load",activity="ok"} 50
+# HELP mtc_tier_hits_total Requests that a tier answered.
+# TYPE mtc_tier_hits_total counter
+mtc_tier_hits_total{tier="L1",backend="QuickCache"} 900
+mtc_tier_hits_total{tier="L2",backend="Redis"} 50
+# HELP mtc_tier_operation_duration_seconds Time that an awaited tier took, failures included.
+# TYPE mtc_tier_operation_duration_seconds histogram
+mtc_tier_operation_duration_seconds_bucket{tier="L2",backend="Redis",operation="get",le="0.0005"} 80
+mtc_tier_operation_duration_seconds_bucket{tier="L2",backend="Redis",operation="get",le="0.001"} 100
+mtc_tier_operation_duration_seconds_bucket{tier="L2",backend="Redis",operation="get",le="+Inf"} 100
+mtc_tier_operation_duration_seconds_sum{tier="L2",backend="Redis",operation="get"} 0.04
+mtc_tier_operation_duration_seconds_count{tier="L2",backend="Redis",operation="get"} 100
+# HELP mtc_bus_proof_age_seconds Time since everything in process was last known to reflect the log.
+# TYPE mtc_bus_proof_age_seconds gauge
+mtc_bus_proof_age_seconds 0.25
 # TYPE process_cpu_seconds_total counter
 process_cpu_seconds_total 7
 "#;
 
-/// The same after another thousand requests, all of them hits.
+/// The same after another thousand reads, all of them hits.
 pub(crate) fn second() -> String {
-    FIRST.replace("\"users\"} 1000", "\"users\"} 2000").replace("\"L1\"} 900", "\"L1\"} 1900")
+    FIRST.replace("\"hit\"} 950", "\"hit\"} 1950").replace("\"QuickCache\"} 900", "\"QuickCache\"} 1900")
 }
 
 /// Answers as many requests as there are texts; answers with its address. `None` is an error 500.

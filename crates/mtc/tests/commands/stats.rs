@@ -20,9 +20,9 @@ fn figures_and_every_family_of_the_library_are_shown() {
         "95.0 %",
         "L1",
         "p50 312 µs, p99 975 µs",
-        "bus lag",
+        "proven fresh",
         "250 ms",
-        "multi_tier_cache_hits_total cache=users tier=L2",
+        "mtc_tier_hits_total backend=Redis tier=L2",
     ] {
         assert!(text.out.contains(part), "{part}: {}", text.out);
     }
@@ -46,13 +46,13 @@ fn a_watch_tells_what_happened_since_the_look_before() {
     assert_eq!(looks[0]["seconds"], Value::Null);
     assert!(looks[1]["seconds"].as_f64().unwrap() > 0.0);
     assert_eq!(figure(&looks[1], "hit rate")["share"], 1.0);
-    assert_eq!(figure(&looks[1], "requests")["value"], 1000.0);
+    assert_eq!(figure(&looks[1], "reads")["value"], 1000.0);
     let rate = |name: &str| {
         let samples = looks[1]["samples"].as_array().unwrap().iter();
         samples.filter(|sample| sample["name"] == name).find_map(|sample| sample["per_second"].as_f64())
     };
-    assert!(rate("multi_tier_cache_requests_total").unwrap() > 0.0);
-    assert_eq!(rate("multi_tier_cache_bus_lag_seconds"), None, "a gauge has no rate");
+    assert!(rate("mtc_events_total").unwrap() > 0.0);
+    assert_eq!(rate("mtc_bus_proof_age_seconds"), None, "a gauge has no rate");
 }
 
 #[test]
@@ -80,5 +80,5 @@ fn other_families_are_shown_when_they_are_asked_for() {
     let address = serve(vec![Some(FIRST.to_owned())]);
     let ended = Mtc::nowhere().run(["stats", &address, "--family", "process_"]);
     assert!(ended.code == 0 && ended.out.contains("process_cpu_seconds_total  "), "{ended:?}");
-    assert!(!ended.out.contains("multi_tier_cache_"), "{ended:?}");
+    assert!(!ended.out.contains("mtc_"), "{ended:?}");
 }
