@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use bytes::Bytes;
 
 use crate::backends::QuickCacheBackend;
@@ -180,7 +182,7 @@ impl CacheSystemBuilder {
     /// then is answered with a stale value if its rules allow one, else with a retryable error. A loader that loads
     /// through the same system holds its place meanwhile.
     pub fn with_max_concurrent_loads(mut self, most: usize) -> Self {
-        self.max_loads = Some(most.max(1));
+        self.max_loads = Some(most.clamp(1, Semaphore::MAX_PERMITS));
         self
     }
 

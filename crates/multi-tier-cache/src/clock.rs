@@ -138,6 +138,11 @@ impl Tick<'_> {
         (self.near.0 >> SLICE_BITS) % AGE_SAMPLES == AGE_SAMPLES - 1
     }
 
+    /// Which slice of time it is in; `None` by a clock that is moved by hand.
+    pub(crate) fn slice(self) -> Option<u64> {
+        matches!(self.clock.0, Source::System).then_some(self.near.0 >> SLICE_BITS)
+    }
+
     /// The moment of this reading, a few milliseconds early at most.
     pub(crate) fn roughly(self) -> Moment {
         match &self.clock.0 {

@@ -223,6 +223,10 @@ pub const LOAD_QUEUE_WAIT: Duration = Duration::from_secs(10);
 /// Typed caches that metrics are told of by name; further ones are told of together.
 pub const TELEMETRY_CACHES: usize = 100;
 
+/// Typed caches that are known at all. Promotions and expired entries of further ones are told as those of the verbs on
+/// bytes.
+pub const TELEMETRY_CACHES_KNOWN: usize = 10_000;
+
 /// Upper bounds of the buckets in which operations are counted by their time.
 pub const DURATION_BOUNDS: [Duration; 16] = [
     Duration::from_micros(50),

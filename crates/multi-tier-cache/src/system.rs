@@ -68,8 +68,12 @@ impl CacheSystem {
     /// # Errors
     /// `ConfigError` if it reports to a meter already.
     #[cfg(feature = "opentelemetry")]
-    pub fn report_to(&self, meter: &opentelemetry::metrics::Meter) -> CacheResult<()> {
-        self.cache_manager.report_to(meter)
+    pub fn report_to(
+        &self,
+        meter: &opentelemetry::metrics::Meter,
+        attributes: &[opentelemetry::KeyValue],
+    ) -> CacheResult<()> {
+        self.cache_manager.report_to(meter, attributes)
     }
 
     /// Ends the background tasks and closes the connections of the Redis tier and its streams. In-process tiers go on

@@ -14,12 +14,12 @@ use super::loaded::Fetched;
 use super::stats::{Count, Counters};
 use crate::clock::{Clock, Moment, Tick};
 use crate::defaults;
-use crate::engine::{Engine, Keep, Reader, Source, Wanted};
+use crate::engine::{Engine, Given, Keep, Reader, Source, Wanted};
 use crate::entry::{Encode, Entry, Facts, Object, Tag};
 use crate::error::{CacheError, CacheResult};
 use crate::policy::{Freshness, Lifespan, Throttle, Times, Verdict};
 use crate::serialization::Codec;
-use crate::telemetry::{Activity, Operation, Series};
+use crate::telemetry::{Activity, Began, Operation, Series};
 use crate::wire::envelope::fingerprint;
 
 pub(super) struct Core<V> {
@@ -121,36 +121,40 @@ impl<V: Send + Sync + 'static> Core<V> {
         if self.watches_age {
             let fresh = |seen: &Seen<V>| seen.verdict == Verdict::Fresh && !seen.is_old_copy;
             let seen = self.glance(entry.clone()).filter(fresh)?;
-            self.sample_age(&seen.entry, tick);
+            if tick.is_sampled() {
+                self.sample_age(&seen.entry, tick);
+            }
             return Some(seen.value);
         }
         let facts = entry.facts()?;
         if facts.schema != self.schema || tick.has_passed(facts.fresh_until) {
             return None;
         }
+        let value = if facts.absent { None } else { Some(entry.object_as::<V>()?) };
         if tick.is_sampled() {
             self.sample_age(entry, tick);
         }
-        if facts.absent { Some(None) } else { entry.object_as::<V>().map(Some) }
+        Some(value)
     }
 
-    /// Tells how old a hit is, if it is one of those that are sampled.
+    /// Tells how old a hit is, one of those that are sampled.
     #[cold]
     fn sample_age(&self, entry: &Entry, tick: Tick<'_>) {
-        if let Some(facts) = entry.facts().filter(|_| tick.is_sampled()) {
-            self.series.aged(tick.roughly().since(facts.made));
+        if let Some(facts) = entry.facts() {
+            self.series.aged(tick.roughly().since(facts.made), tick.slice());
         }
     }
 
-    /// The present, if somebody is to be told how long a read takes that begins now.
-    pub(super) fn begins(&self) -> Option<Moment> {
-        self.engine.telemetry().begins()
+    /// A read begins.
+    pub(super) fn begins(&self) -> Began {
+        self.engine.telemetry().at_once()
     }
 
     /// A read is answered with what it has seen.
-    pub(super) fn answered(&self, seen: &Seen<V>, began: Option<Moment>) {
-        if let Source::Tier(_) = seen.from {
-            self.sample_age(&seen.entry, self.clock.tick());
+    pub(super) fn answered(&self, seen: &Seen<V>, began: Began) {
+        let tick = self.clock.tick();
+        if matches!(seen.from, Source::Tier(_)) && tick.is_sampled() {
+            self.sample_age(&seen.entry, tick);
         }
         let counters = &self.counters;
         let (counter, activity) = match (seen.from, seen.verdict) {
@@ -164,12 +168,13 @@ impl<V: Send + Sync + 'static> Core<V> {
     }
 
     /// A read is answered that nobody had a value for.
-    pub(super) fn missed(&self, began: Option<Moment>) {
+    pub(super) fn missed(&self, began: Began) {
         self.read_ended(&self.counters.misses, Activity::Miss, began);
     }
 
-    /// A read is answered, with a stale value or not, whose load takes longer than it may.
-    pub(super) fn answered_late(&self, stale: bool, began: Option<Moment>) {
+    /// A read that began then is answered, with a stale value or not, for its load takes longer than it may.
+    pub(super) fn answered_late(&self, stale: bool, began: Moment) {
+        let began = Began::Waiting(began);
         if stale {
             self.read_ended(&self.counters.load_slow, Activity::Fallback, began);
         } else {
@@ -177,15 +182,16 @@ impl<V: Send + Sync + 'static> Core<V> {
         }
     }
 
-    fn read_ended(&self, counter: &Count, activity: Activity, began: Option<Moment>) {
+    fn read_ended(&self, counter: &Count, activity: Activity, began: Began) {
         counter.one();
-        let telemetry = self.engine.telemetry();
-        telemetry.tell(&self.series, (Operation::Get, activity), began.map(|began| telemetry.since(began)));
+        let (telemetry, what) = (self.engine.telemetry(), (Operation::Get, activity));
+        telemetry.tell(&self.series, what, telemetry.elapsed(&self.series, what, began));
     }
 
     /// A read ended with an error.
-    pub(super) fn failed(&self) {
-        self.engine.telemetry().note(&self.series, Operation::Get, Activity::Error, 1);
+    pub(super) fn failed(&self, began: Began) {
+        let (telemetry, what) = (self.engine.telemetry(), (Operation::Get, Activity::Error));
+        telemetry.ended(&self.series, what, 1, telemetry.elapsed(&self.series, what, began));
     }
 
     /// A refresh in the background ended, and brought a value or not.
@@ -299,7 +305,7 @@ impl<V: Send + Sync + 'static> Core<V> {
         runtime.spawn(async move {
             // A failure is counted, throttled, and known to whoever asks once the value may not be answered any more.
             let read = refreshing.core.read(&mut fetch).await;
-            refreshing.core.refreshed(read.is_ok() && fetch.look.has_loaded());
+            refreshing.core.refreshed(read.is_ok() && fetch.look.has_newer());
         });
     }
 
@@ -340,7 +346,7 @@ impl<V: Send + Sync + 'static> Core<V> {
             let _refreshing = refreshing;
             let reads = core.read_many(&mut fetches, &bulk).await;
             for ((_, fetch), read) in fetches.iter().zip(reads) {
-                core.refreshed(read.is_ok() && fetch.look.has_loaded());
+                core.refreshed(read.is_ok() && fetch.look.has_newer());
             }
         });
     }
@@ -376,7 +382,7 @@ impl<V: Send + Sync + 'static> Core<V> {
         let keep = Keep { span, tags: &rules.tags };
         let readers = fetches.iter_mut().map(|(place, fetch)| {
             let key = Arc::clone(&fetch.look.key);
-            Reader { place: *place, key, wanted: Wanted::Loaded(fetch, keep), answer: None }
+            Reader { place: *place, key, wanted: Wanted::Loaded(fetch, keep), given: Given::default() }
         });
         let mut readers: Vec<Reader<'_>> = readers.collect();
         self.engine.read_many(&mut readers, &|places| bulk.begin(places)).await;
@@ -387,7 +393,7 @@ impl<V: Send + Sync + 'static> Core<V> {
     pub(super) async fn look_at_many(&self, looks: &mut [Look<V>]) -> Vec<CacheResult<()>> {
         let readers = looks.iter_mut().enumerate().map(|(place, look)| {
             let key = Arc::clone(&look.key);
-            Reader { place, key, wanted: Wanted::Judged(look), answer: None }
+            Reader { place, key, wanted: Wanted::Judged(look), given: Given::default() }
         });
         let mut readers: Vec<Reader<'_>> = readers.collect();
         self.engine.read_many(&mut readers, &|_| {}).await;
@@ -417,7 +423,7 @@ impl<V> Drop for Core<V> {
 /// How the read of one key of a batch ended.
 fn outcome(reader: Reader<'_>) -> CacheResult<()> {
     let unanswered = || Err(CacheError::InternalError("a key of a batch was left without an answer".into()));
-    reader.answer.unwrap_or_else(unanswered).map(drop)
+    reader.given.answer.unwrap_or_else(unanswered).map(drop)
 }
 
 /// A key that is being refreshed, until this is dropped.

@@ -17,7 +17,7 @@ use crate::engine::{Judge, Load, Made, Source, Stay, panicked, within};
 use crate::entry::{Entry, Facts, Tag};
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::policy::{Freshness, Verdict};
-use crate::telemetry::{Series, Telemetry};
+use crate::telemetry::{Began, Series, Telemetry};
 
 /// A loader with its own error.
 pub(super) type Loader<'a, V, E> = Box<dyn FnOnce(LoadContext<V>) -> BoxFuture<'a, LoadResult<V, E>> + Send + 'a>;
@@ -67,8 +67,7 @@ pub(super) struct Look<V> {
     pub(super) seen: Option<Seen<V>>,
     pub(super) progress: Arc<Progress>,
     pub(super) tally: Tally,
-    /// When it began, if somebody is to be told how long it took.
-    pub(super) began: Option<Moment>,
+    pub(super) began: Began,
 }
 
 impl<V: Send + Sync + 'static> Look<V> {
@@ -91,9 +90,9 @@ impl<V: Send + Sync + 'static> Look<V> {
         }
     }
 
-    /// Whether what it ended with was loaded for it.
-    pub(super) fn has_loaded(&self) -> bool {
-        self.seen.as_ref().is_some_and(|seen| seen.from == Source::Loader)
+    /// Whether a refresh brought a value, its own or one that another instance has loaded.
+    pub(super) fn has_newer(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.from != Source::Older)
     }
 
     fn see(&mut self, entry: &Entry, value: Option<Arc<V>>, verdict: Verdict, from: Source) {
@@ -152,6 +151,10 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
         self.tally == Tally::Request || self.tally == Tally::First && found
     }
 
+    fn waits(&mut self, now: Moment) -> Moment {
+        self.began.waits(now)
+    }
+
     fn series(&self) -> Option<&Arc<Series>> {
         Some(&self.core.series)
     }
@@ -205,6 +208,10 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Judge for Fetch<'_, V, 
 
     fn skips(&self, position: usize) -> bool {
         self.look.skips(position)
+    }
+
+    fn waits(&mut self, now: Moment) -> Moment {
+        self.look.waits(now)
     }
 
     fn series(&self) -> Option<&Arc<Series>> {

@@ -13,6 +13,7 @@ use super::core::Seen;
 use super::fetch::{Look, Progress, Rules, Tally};
 use super::work::{self, Many};
 use super::{Cache, CacheKey, CallOptions, LoadError};
+use crate::clock::Moment;
 use crate::coordinator::Position;
 use crate::defaults;
 use crate::engine::{Judge as _, Source};
@@ -79,7 +80,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         }
         for looks in looks.chunks_mut(defaults::BATCH_KEYS) {
             let outcomes = self.core.look_at_many(looks).await;
-            outcomes.iter().filter(|outcome| outcome.is_err()).for_each(|_| self.core.failed());
+            let failed = outcomes.iter().zip(&*looks).filter(|(outcome, _)| outcome.is_err());
+            failed.for_each(|(_, look)| self.core.failed(look.began));
             outcomes.into_iter().collect::<CacheResult<()>>()?;
         }
         for mut look in looks {
@@ -167,7 +169,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
                                 self.seen(&mut batch, key, &fetch.look.key, seen);
                             }
                             _ => {
-                                self.core.failed();
+                                self.core.failed(fetch.look.began);
                                 outcome = outcome.and(ended.and(Err(without_value())));
                             }
                         }
@@ -226,6 +228,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         looks: Vec<Look<V>>,
         bulk: Arc<Bulk<V, E>>,
     ) -> CacheResult<Missed<V, E>> {
+        let began = self.core.clock.now();
         let waiting: Vec<_> = looks.iter().map(|look| (Arc::clone(&look.key), Arc::clone(&look.progress))).collect();
         let mut work = work::begin_many(&self.core, &rules.freshness, looks, bulk);
         if let Some(soft) = rules.freshness.soft_patience() {
@@ -233,7 +236,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
                 return Ok(Missed::Ended(ended?));
             }
             match work.beside(self.kept_of_all(waiting, rules)).await {
-                Either::Left(Some(kept)) => return Ok(Missed::Kept(self.count_kept(kept, work.goes_on()))),
+                Either::Left(Some(kept)) => return Ok(Missed::Kept(self.count_kept(kept, began, work.goes_on()))),
                 Either::Left(None) => {}
                 Either::Right(ended) => return Ok(Missed::Ended(ended?)),
             }
@@ -261,10 +264,10 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
 
     /// Counts what is answered at a soft deadline. The read of a key that was not found fresh has not ended, and counts
     /// by itself only if it goes on.
-    fn count_kept(&self, kept: Vec<Kept<V>>, goes_on: bool) -> Vec<(Arc<str>, Option<Arc<V>>)> {
+    fn count_kept(&self, kept: Vec<Kept<V>>, began: Moment, goes_on: bool) -> Vec<(Arc<str>, Option<Arc<V>>)> {
         let counted = |(key, (entry, value)): Kept<V>| {
             let (core, stale) = (&self.core, entry.is_stale(self.core.clock.tick()));
-            core.answered_late(stale, None);
+            core.answered_late(stale, began);
             if stale && !goes_on {
                 core.engine.gave_up();
             }

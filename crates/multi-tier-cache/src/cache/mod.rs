@@ -96,10 +96,10 @@ use key::KeyBuf;
 
 use crate::clock::Moment;
 use crate::coordinator::Position;
-use crate::engine::{Change, Judge as _, Put, Source, Wanted};
+use crate::engine::{Judge as _, Put, Removal, Source, Wanted};
 use crate::error::{CacheError, CacheResult};
 use crate::policy::{Lifespan, Verdict};
-use crate::telemetry::Operation;
+use crate::telemetry::Began;
 
 /// A cache of values of one type, one of many in a [`CacheSystem`](crate::CacheSystem). Cheap to clone; clones are the
 /// same cache.
@@ -143,7 +143,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         match self.fresh(key) {
             Some(value) => Ok(value),
             // Boxed, as every way but the quickest: a hit must not move a future that is made for it.
-            None => Box::pin(self.get_slowly(self.key(key))).await.inspect_err(|_| self.core.failed()),
+            None => Box::pin(self.get_slowly(self.key(key))).await,
         }
     }
 
@@ -155,7 +155,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             return Ok(seen.value);
         }
         let mut look = Look::new(&self.core, &key, self.rules(&CallOptions::default()));
-        self.core.engine.read(&key, Wanted::Judged(&mut look)).await?;
+        let read = self.core.engine.read(&key, Wanted::Judged(&mut look)).await;
+        read.inspect_err(|_| self.core.failed(look.began))?;
         let Some(seen) = look.seen.filter(|seen| seen.verdict <= Verdict::Stale) else {
             self.core.missed(look.began);
             return Ok(None);
@@ -261,7 +262,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         {
             return Ok(self.answered(&key, self.rules(options), seen, Some(loader)));
         }
-        Box::pin(self.fetch_below(&key, options, loader)).await.inspect_err(|_| self.core.failed())
+        Box::pin(self.fetch_below(&key, options, loader)).await
     }
 
     async fn fetch_below<E: Send + Sync + 'static>(
@@ -269,6 +270,20 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         key: &str,
         options: &CallOptions,
         loader: Loader<'static, V, E>,
+    ) -> Result<Fetched<V>, LoadError<E>> {
+        let mut began = self.core.begins();
+        let moment = began.waits(self.core.clock.now());
+        let fetched = self.fetch_from(key, options, loader, moment).await;
+        fetched.inspect_err(|_| self.core.failed(began))
+    }
+
+    /// The same of a call that began then.
+    async fn fetch_from<E: Send + Sync + 'static>(
+        &self,
+        key: &str,
+        options: &CallOptions,
+        loader: Loader<'static, V, E>,
+        began: Moment,
     ) -> Result<Fetched<V>, LoadError<E>> {
         let mut rules = self.rules(options);
         rules.freshness.check()?;
@@ -278,11 +293,12 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             rules.newer_than = Some(self.core.clock.now());
         }
         let mut fetch = Fetch { look: Look::new(&self.core, key, rules.clone()), loader: Some(loader) };
-        if let Some(position) = options.at_least
-            && !self.core.engine.reach(position).await?
-        {
-            self.core.engine.load_alone(&mut fetch).await?;
-            return self.ended(key, rules, fetch);
+        if let Some(position) = options.at_least {
+            fetch.look.began = Began::Waiting(began);
+            if !self.core.engine.reach(position).await? {
+                self.core.engine.load_alone(&mut fetch).await?;
+                return self.ended(key, rules, fetch);
+            }
         }
         // What is in process and too old is known before the first wait.
         if rules.skipped.is_empty() {
@@ -300,7 +316,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
                 return self.ended(key, rules, fetch);
             }
         }
-        let began = fetch.look.began;
+        fetch.look.began = Began::Waiting(began);
         let mut work = work::begin(&self.core, fetch);
         if let Some(soft) = rules.freshness.soft_patience() {
             if let Some(fetch) = work.within(soft).await {
@@ -314,7 +330,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
                 },
             };
             if let Some(fetched) = kept {
-                self.core.answered_late(true, began);
+                self.core.answered_late(fetched.stale, began);
                 if !work.goes_on() {
                     self.core.engine.gave_up();
                 }
@@ -419,7 +435,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         K: Borrow<Q>,
         Q: CacheKey + ?Sized,
     {
-        self.removal(1).carried_out(self.core.engine.invalidate(&self.key(key))).await
+        self.remove_told(Removal::Key((*self.key(key)).into())).await
     }
 
     /// Removes several keys, with one message.
@@ -436,7 +452,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         if keys.is_empty() {
             return Ok(None);
         }
-        self.removal(keys.len()).carried_out(self.core.engine.invalidate_many(&keys)).await
+        self.remove_told(Removal::keys(keys)).await
     }
 
     /// Removes every entry with this tag, of every cache of the system and on every instance: one step, however many
@@ -445,7 +461,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// # Errors
     /// As [`CacheManager::remove_tag`](crate::CacheManager::remove_tag).
     pub async fn remove_tag(&self, tag: &str) -> CacheResult<Option<Position>> {
-        self.removal(1).carried_out(self.core.engine.remove_tag(tag)).await
+        self.remove_told(Removal::Tag(tag.into())).await
     }
 
     /// Removes every entry of this cache. Slow: it scans the tiers' keys. A tag on every entry
@@ -455,12 +471,11 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
     /// As [`CacheManager::invalidate_pattern`](crate::CacheManager::invalidate_pattern).
     pub async fn clear(&self) -> CacheResult<Option<Position>> {
         let pattern = format!("{}*", literal(&self.core.beginning));
-        self.removal(1).carried_out(self.core.engine.invalidate_pattern(&pattern)).await
+        self.remove_told(Removal::Pattern(pattern.into())).await
     }
 
-    /// A removal that begins.
-    fn removal(&self, keys: usize) -> Change<'_> {
-        self.core.engine.change(&self.core.series, Operation::Remove, keys)
+    async fn remove_told(&self, what: Removal<'_>) -> CacheResult<Option<Position>> {
+        self.core.engine.remove(&self.core.series, what).await
     }
 
     /// What happened in this cache so far.
@@ -510,7 +525,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         Some(self.counted(seen, began))
     }
 
-    fn counted(&self, seen: Seen<V>, began: Option<Moment>) -> Seen<V> {
+    fn counted(&self, seen: Seen<V>, began: Began) -> Seen<V> {
         self.core.answered(&seen, began);
         seen
     }

@@ -56,8 +56,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         } else {
             let load = |_| async { load().await.map(Loaded::new).map_err(LoadError::own) };
             let key = self.key(key);
-            let loading = Box::pin(self.load_scoped(&key, Box::new(move |context| Box::pin(load(context)))));
-            loading.await.inspect_err(|_| self.core.failed())?
+            Box::pin(self.load_scoped(&key, Box::new(move |context| Box::pin(load(context))))).await?
         };
         // Another call's loader may have answered that there is none.
         value.ok_or(LoadError::Cache(CacheError::NotFound))
@@ -72,7 +71,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         let mut fetch = Fetch { look: Look::new(&self.core, key, rules), loader: Some(loader) };
         let _ = self.core.engine.hit(key, |entry| fetch.accept(entry, Source::Tier(0)));
         if fetch.look.seen.is_none() {
-            self.core.read(&mut fetch).await?;
+            let read = self.core.read(&mut fetch).await;
+            read.inspect_err(|_| self.core.failed(fetch.look.began))?;
         }
         let seen = fetch.look.seen.take();
         let seen = seen.ok_or_else(|| CacheError::InternalError("a load ended without a value".into()))?;

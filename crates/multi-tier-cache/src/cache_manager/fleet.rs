@@ -10,11 +10,10 @@ use serde::de::DeserializeOwned;
 use super::{CacheManager, unaccepted};
 use crate::cache::CallOptions;
 use crate::coordinator::Position;
-use crate::engine::{BytesLoad, Change, Fresh, Keep, Load, SharedLoad, TypedLoad, Wanted};
+use crate::engine::{BytesLoad, Fresh, Keep, Load, Removal, SharedLoad, TypedLoad, Wanted};
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult, Failure};
 use crate::invalidation::CoherenceStats;
-use crate::telemetry::Operation;
 
 impl CacheManager {
     /// Like [`get`](Self::get), under these options.
@@ -118,7 +117,7 @@ impl CacheManager {
     /// # Errors
     /// As [`invalidate`](Self::invalidate).
     pub async fn remove(&self, key: &str) -> CacheResult<Option<Position>> {
-        self.removal(1).carried_out(self.engine.invalidate(key)).await
+        self.remove_told(Removal::Key(key.into())).await
     }
 
     /// Removes several keys, with one message and at the coordinator in one step.
@@ -129,7 +128,7 @@ impl CacheManager {
         if keys.is_empty() {
             return Ok(None);
         }
-        self.removal(keys.len()).carried_out(self.engine.invalidate_many(keys)).await
+        self.remove_told(Removal::keys(keys.iter().copied())).await
     }
 
     /// [`invalidate_pattern`](Self::invalidate_pattern), answering its place in the log.
@@ -137,7 +136,7 @@ impl CacheManager {
     /// # Errors
     /// As [`invalidate_pattern`](Self::invalidate_pattern).
     pub async fn remove_pattern(&self, pattern: &str) -> CacheResult<Option<Position>> {
-        self.removal(1).carried_out(self.engine.invalidate_pattern(pattern)).await
+        self.remove_told(Removal::Pattern(pattern.into())).await
     }
 
     /// Removes every entry with this tag, on every instance: one step, however many entries there are.
@@ -146,7 +145,7 @@ impl CacheManager {
     /// `InvalidationError` if the coordinator could not be reached; entries with the tag are not served here until it
     /// was made up for. `ConfigError` on a stack that has no way to revoke tags.
     pub async fn remove_tag(&self, tag: &str) -> CacheResult<Option<Position>> {
-        self.removal(1).carried_out(self.engine.remove_tag(tag)).await
+        self.remove_told(Removal::Tag(tag.into())).await
     }
 
     /// Removes everything this cache stored. One step in process, on every instance; shared tiers are scanned.
@@ -155,7 +154,7 @@ impl CacheManager {
     /// `ConfigError`, with nothing removed, if a tier cannot tell this cache's keys from others (Redis without a
     /// prefix); `InvalidationError` if a tier could not be reached.
     pub async fn clear(&self) -> CacheResult<Option<Position>> {
-        self.removal(1).carried_out(self.engine.clear()).await
+        self.remove_told(Removal::Everything).await
     }
 
     /// How coherent this instance is with the others, and what it took.
@@ -164,9 +163,8 @@ impl CacheManager {
         self.engine.coherence()
     }
 
-    /// A removal that begins.
-    fn removal(&self, keys: usize) -> Change<'_> {
-        self.engine.change(self.engine.telemetry().bytes(), Operation::Remove, keys)
+    async fn remove_told(&self, what: Removal<'_>) -> CacheResult<Option<Position>> {
+        self.engine.remove(self.engine.telemetry().bytes(), what).await
     }
 
     /// Whether any cache may answer a call with these options.

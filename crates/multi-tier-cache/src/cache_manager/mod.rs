@@ -312,14 +312,20 @@ impl CacheManager {
     }
 
     /// Reports everything that is counted to a meter of OpenTelemetry, from now on and for as long as this cache lives:
-    /// counters and gauges when the program's exporter asks for them, and the time of each call that waited.
+    /// counters and gauges when the program's exporter asks for them, and the time of each call that waited. All of it
+    /// has the `attributes`, which tell the caches of a program apart: two that report the same to one meter overwrite
+    /// each other's numbers, and so does one that takes the place of another.
     ///
     /// # Errors
     /// `ConfigError` if it reports to a meter already.
     #[cfg(feature = "opentelemetry")]
-    pub fn report_to(&self, meter: &opentelemetry::metrics::Meter) -> CacheResult<()> {
+    pub fn report_to(
+        &self,
+        meter: &opentelemetry::metrics::Meter,
+        attributes: &[opentelemetry::KeyValue],
+    ) -> CacheResult<()> {
         let engine = Arc::downgrade(&self.engine);
-        if self.engine.telemetry().report_to(meter, move || Some(engine.upgrade()?.metrics())) {
+        if self.engine.telemetry().report_to(meter, attributes, move || Some(engine.upgrade()?.metrics())) {
             return Ok(());
         }
         Err(CacheError::ConfigError("the cache reports to a meter of OpenTelemetry already".into()))

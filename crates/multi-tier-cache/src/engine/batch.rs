@@ -11,16 +11,19 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
+use tracing::Instrument;
 
 use super::read::{Ground, Stand, Standing};
 use super::shared::Shared;
 use super::write::Led;
 use super::{Answer, Engine, Hit, Wanted, check_key};
+use crate::clock::Moment;
 use crate::defaults;
 use crate::entry::Entry;
 use crate::error::CacheResult;
 use crate::local::{Join, Kind, Lead, Turn};
 use crate::stack::{Ask, Store, Tier};
+use crate::telemetry::{Began, Telemetry};
 
 /// One key of a batch. No two have the same.
 pub(crate) struct Reader<'a> {
@@ -28,8 +31,21 @@ pub(crate) struct Reader<'a> {
     pub(crate) place: usize,
     pub(crate) key: Arc<str>,
     pub(crate) wanted: Wanted<'a>,
-    /// Given by the engine.
+    pub(crate) given: Given,
+}
+
+/// What the engine gives a reader.
+#[derive(Default)]
+pub(crate) struct Given {
     pub(crate) answer: Option<Answer>,
+    /// When it began to wait.
+    waits: Option<Moment>,
+}
+
+impl Given {
+    fn began(&self) -> Began {
+        self.waits.map_or(Began::AtOnce(None), Began::Waiting)
+    }
 }
 
 /// Is told the places of the keys that are about to be loaded together, before any of them is.
@@ -53,7 +69,17 @@ impl Engine {
     /// Answers every reader. Dropping the future hands the flights it leads to followers.
     pub(crate) async fn read_many(self: &Arc<Self>, readers: &mut [Reader<'_>], begin: Begin<'_>) {
         self.follow_log();
-        let mut open: Vec<&mut Reader<'_>> = readers.iter_mut().filter_map(|reader| self.unanswered(reader)).collect();
+        let began = self.telemetry.at_once();
+        let unanswered = |reader| self.unanswered(reader, began);
+        let mut open: Vec<&mut Reader<'_>> = readers.iter_mut().filter_map(unanswered).collect();
+        let Some(first) = open.first() else { return };
+        let span = Telemetry::read_span(first.wanted.series().unwrap_or(self.telemetry.bytes()));
+        let now = self.options.clock.now();
+        open.iter_mut().for_each(|reader| reader.given.waits = Some(reader.wanted.waits(now)));
+        Box::pin(self.read_all(open, begin).instrument(span)).await;
+    }
+
+    async fn read_all(self: &Arc<Self>, mut open: Vec<&mut Reader<'_>>, begin: Begin<'_>) {
         open.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         let (mut leads, mut following) = (Vec::new(), FuturesUnordered::new());
         loop {
@@ -82,12 +108,12 @@ impl Engine {
     }
 
     /// The reader, unless it can be answered without a flight.
-    fn unanswered<'r, 'w>(&self, reader: &'r mut Reader<'w>) -> Option<&'r mut Reader<'w>> {
-        reader.answer = match check_key(&reader.key) {
-            Ok(()) => self.answer_at_once(&reader.key, &mut reader.wanted),
+    fn unanswered<'r, 'w>(&self, reader: &'r mut Reader<'w>, began: Began) -> Option<&'r mut Reader<'w>> {
+        reader.given.answer = match check_key(&reader.key) {
+            Ok(()) => self.answer_at_once(&reader.key, &mut reader.wanted, began),
             Err(error) => Some(Err(error)),
         };
-        reader.answer.is_none().then_some(reader)
+        reader.given.answer.is_none().then_some(reader)
     }
 
     /// What a flight of others ended with; the reader, if that was no answer to it.
@@ -100,7 +126,7 @@ impl Engine {
             Turn::Landed(answer) => answer,
             Turn::Lead(_) | Turn::Again => return Some(reader),
         };
-        reader.answer = Some(self.followed(answer, &reader.wanted, None));
+        reader.given.answer = Some(self.followed(answer, &reader.wanted, reader.given.began()));
         None
     }
 
@@ -254,7 +280,7 @@ impl Engine {
         } else {
             self.settle(lead, led).answer().await
         };
-        reader.answer = Some(self.counted(answer, &reader.wanted, None));
+        reader.given.answer = Some(self.counted(answer, &reader.wanted, reader.given.began()));
     }
 }
 

@@ -2,7 +2,8 @@
 
 use futures_util::future::join_all;
 
-use super::Engine;
+use super::{Engine, within};
+use crate::defaults;
 use crate::stack::Tier;
 use crate::telemetry::{BusHealth, TierHealth};
 
@@ -20,7 +21,8 @@ impl Engine {
 }
 
 async fn tier_health(tier: &Tier) -> TierHealth {
-    let (healthy, remote) = (tier.works().await, tier.remote());
+    let healthy = within(Some(defaults::TIER_BUDGET), tier.works()).await.unwrap_or(false);
+    let remote = tier.remote();
     let health = TierHealth {
         tier_level: tier.level,
         backend_name: tier.backend.name().to_owned(),

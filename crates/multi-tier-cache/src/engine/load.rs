@@ -12,15 +12,17 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
 
-use super::Source;
 use super::read::panicked;
+use super::{Engine, Source, within};
 use crate::clock::{Clock, Moment};
+use crate::defaults;
 use crate::entry::{Encode, Entry, Object};
-use crate::error::{CacheError, CacheResult};
+use crate::error::{CacheError, CacheResult, Failure};
 use crate::serialization::CacheSerializer;
-use crate::telemetry::{Series, Telemetry};
+use crate::telemetry::{Activity, Began, Series, Telemetry};
 
 /// How a caller judges what is stored.
 pub(crate) trait Judge: Send {
@@ -50,9 +52,52 @@ pub(crate) trait Judge: Send {
         false
     }
 
+    /// The read waits from `now` on. Answers when it began.
+    fn waits(&mut self, now: Moment) -> Moment {
+        now
+    }
+
     /// Under which name it is told what becomes of the read; `None` for the verbs on bytes.
     fn series(&self) -> Option<&Arc<Series>> {
         None
+    }
+}
+
+impl Engine {
+    /// A value from its source only: no tier is read or filled, no flight joined.
+    pub(crate) async fn load_alone(&self, loader: &mut dyn Load) -> CacheResult<Entry> {
+        let (typed, began) = (loader.series().is_some(), loader.waits(self.options.clock.now()));
+        self.missed(typed);
+        let made = self.load(loader, self.permit()).await;
+        if !typed {
+            self.told(Activity::Miss, Began::Waiting(began));
+        }
+        Ok(made?.entry)
+    }
+
+    /// Runs the loader; a panic in it, or in encoding what it made, is an error to its caller and to every follower.
+    pub(super) async fn load<P>(
+        &self,
+        loader: &mut dyn Load,
+        permit: impl Future<Output = Option<P>>,
+    ) -> CacheResult<Made> {
+        let Some(_permit) = permit.await else { return loader.instead(overloaded(self.options.max_loads)) };
+        let load = async {
+            let made = loader.load().await?;
+            if !self.is_local() {
+                made.entry.payload()?;
+            }
+            Ok(made)
+        };
+        AssertUnwindSafe(load).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+    }
+
+    /// Waits until fewer loads run than may; `None` if that takes too long.
+    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        match self.loads.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(_) => within(Some(defaults::LOAD_QUEUE_WAIT), self.loads.acquire()).await?.ok(),
+        }
     }
 }
 
@@ -237,4 +282,9 @@ fn encoder<T: Serialize + Send + Sync + 'static>(serializer: CacheSerializer) ->
         Some(value) => serializer.serialize(value),
         None => Err(CacheError::InternalError("an object is not of the type it was stored as".into())),
     })
+}
+
+fn overloaded(most: usize) -> CacheError {
+    let message = format!("{most} loads run already, and none ended within {:?}", defaults::LOAD_QUEUE_WAIT);
+    CacheError::BackendError(Failure::new(message).during("load").retryable())
 }

@@ -41,11 +41,11 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::Semaphore;
 
-pub(crate) use batch::Reader;
+pub(crate) use batch::{Given, Reader};
 pub(crate) use finish::{Finish, finish};
 pub(crate) use load::{BytesLoad, Fresh, Judge, Load, Made, SharedLoad, Stay, TypedLoad};
 pub(crate) use read::{Keep, Wanted, panicked};
-pub(crate) use record::Change;
+pub(crate) use record::Removal;
 pub use stats::CacheManagerStats;
 pub(crate) use timer::within;
 pub(crate) use write::Put;
@@ -166,7 +166,7 @@ impl Engine {
         let stats = Stats::new(tiers.len(), telemetry.bytes());
         Ok(Arc::new_cyclic(|itself: &Weak<Self>| {
             let shared = coordination.and_then(|coordination| coordinate(&tiers, coordination, itself, &options.clock));
-            let (below, loads) = (Below::default(), Semaphore::new(options.max_loads.min(Semaphore::MAX_PERMITS)));
+            let (below, loads) = (Below::default(), Semaphore::new(options.max_loads));
             Self {
                 tiers,
                 local,

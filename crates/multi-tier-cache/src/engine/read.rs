@@ -3,28 +3,23 @@
 use std::any::Any;
 use std::future::Future;
 use std::ops::Range;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
 
 use super::load::{Judge, Load, Made, Stay};
 use super::shared::{Lease, Leased, Queue, Refresh, Shared};
-use super::timer::within;
 use super::write::{Led, Settled};
 use super::{Answer, Engine, Hit, Source, check_key};
 use crate::clock::{Clock, Moment};
 use crate::coordinator::Tag;
-use crate::defaults;
 use crate::entry::Entry;
-use crate::error::{CacheError, CacheResult, Failure};
+use crate::error::{CacheError, CacheResult};
 use crate::local::{Join, Kind, Left, Origin, Turn};
 use crate::policy::Lifespan;
 use crate::stack::{Ask, Store, Tier};
-use crate::telemetry::{Series, Telemetry};
+use crate::telemetry::{Began, Series, Telemetry};
 
 /// What a reader wants, and so which flight it takes part in.
 pub(crate) enum Wanted<'a> {
@@ -92,7 +87,8 @@ impl Engine {
     pub(crate) async fn read(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
         check_key(key)?;
         self.follow_log();
-        if let Some(answer) = self.answer_at_once(key, &mut wanted) {
+        let began = self.telemetry.at_once();
+        if let Some(answer) = self.answer_at_once(key, &mut wanted, began) {
             return answer;
         }
         self.reading(key, wanted).await
@@ -108,7 +104,7 @@ impl Engine {
     }
 
     async fn read_in_flight(self: &Arc<Self>, key: &str, mut wanted: Wanted<'_>) -> Answer {
-        let began = Some(self.options.clock.now());
+        let began = Began::Waiting(wanted.waits(self.options.clock.now()));
         loop {
             let mut lead = match self.local.join(key, wanted.kind()) {
                 Join::Lead(lead) => lead,
@@ -144,7 +140,7 @@ impl Engine {
     }
 
     /// The answer to a lookup where there is nothing to wait for, and nothing to store.
-    pub(super) fn answer_at_once(&self, key: &str, wanted: &mut Wanted<'_>) -> Option<Answer> {
+    pub(super) fn answer_at_once(&self, key: &str, wanted: &mut Wanted<'_>, began: Began) -> Option<Answer> {
         if wanted.kind() != Kind::Lookup || !self.is_local() || wanted.promotes() {
             return None;
         }
@@ -153,7 +149,7 @@ impl Engine {
             let entry = wanted.accept(self.local.lookup_at(position, key)?, source)?;
             Some(Hit { entry, source })
         });
-        Some(self.counted(Ok(found), wanted, None))
+        Some(self.counted(Ok(found), wanted, began))
     }
 
     /// How many tiers, from the top, are read before the coordinator is asked how to go on.
@@ -382,33 +378,6 @@ impl Engine {
         let copies = span.map(|span| self.copies_everywhere(&entry, span, lease.is_some())).unwrap_or_default();
         Led { origin: Origin::Source, copies, left: Left::default(), lease, answer: hit(entry, Source::Loader) }
     }
-
-    /// A value from its source only: no tier is read or filled, no flight joined.
-    pub(crate) async fn load_alone(&self, loader: &mut dyn Load) -> CacheResult<Entry> {
-        self.missed(loader.series().is_some());
-        Ok(self.load(loader, self.permit()).await?.entry)
-    }
-
-    /// Runs the loader; a panic in it, or in encoding what it made, is an error to its caller and to every follower.
-    async fn load<P>(&self, loader: &mut dyn Load, permit: impl Future<Output = Option<P>>) -> CacheResult<Made> {
-        let Some(_permit) = permit.await else { return loader.instead(overloaded(self.options.max_loads)) };
-        let load = async {
-            let made = loader.load().await?;
-            if !self.is_local() {
-                made.entry.payload()?;
-            }
-            Ok(made)
-        };
-        AssertUnwindSafe(load).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
-    }
-
-    /// Waits until fewer loads run than may; `None` if that takes too long.
-    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        match self.loads.try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(_) => within(Some(defaults::LOAD_QUEUE_WAIT), self.loads.acquire()).await?.ok(),
-        }
-    }
 }
 
 impl Wanted<'_> {
@@ -457,6 +426,15 @@ impl Wanted<'_> {
         }
     }
 
+    /// It waits from `now` on. Answers when it began.
+    pub(super) fn waits(&mut self, now: Moment) -> Moment {
+        match self {
+            Self::Stored(..) => now,
+            Self::Judged(judge) => judge.waits(now),
+            Self::Loaded(loader, _) => loader.waits(now),
+        }
+    }
+
     /// Under which name it is told; `None` for the verbs on bytes.
     pub(super) fn series(&self) -> Option<&Arc<Series>> {
         match self {
@@ -477,11 +455,6 @@ impl Wanted<'_> {
             Self::Loaded(loader, _) => loader.asks_for_age(),
         }
     }
-}
-
-fn overloaded(most: usize) -> CacheError {
-    let message = format!("{most} loads run already, and none ended within {:?}", defaults::LOAD_QUEUE_WAIT);
-    CacheError::BackendError(Failure::new(message).during("load").retryable())
 }
 
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> CacheError {

@@ -62,7 +62,7 @@ pub(crate) struct Put<'a> {
     /// Whether other instances must hear of it.
     pub(crate) announced: bool,
     /// Under which name it is told.
-    pub(crate) series: &'a Series,
+    pub(crate) series: &'a Arc<Series>,
 }
 
 /// A write into an awaited tier that does not coordinate.
@@ -102,16 +102,22 @@ impl Engine {
             if !filled && self.may_be_newer_than_here(&answer) {
                 self.local.observed(lead.watch(), origin);
             }
-            if filled && origin == Origin::Copy {
-                self.promoted(lead.watch().key(), made);
-            }
+            let promoted = (filled && origin == Origin::Copy).then(|| Arc::clone(lead.watch().key()));
             lead.land(&answer);
+            // Whoever listens holds up nobody who waits for the key.
+            if let Some(key) = promoted {
+                self.promoted(&key, made);
+            }
             return Settled::Landed(answer);
         }
         let engine = Arc::clone(self);
         let work: BoxFuture<'static, Answer> = Box::pin(async move {
-            engine.fill(lead.watch(), Led { origin, copies, left, lease, answer: Ok(None) }).await;
+            let made = engine.fill(lead.watch(), Led { origin, copies, left, lease, answer: Ok(None) }).await;
+            let key = Arc::clone(lead.watch().key());
             lead.land(&answer);
+            if origin == Origin::Copy {
+                engine.promoted(&key, made);
+            }
             answer
         });
         Settled::Landing(finish(work))
@@ -129,10 +135,11 @@ impl Engine {
             }
     }
 
-    async fn fill(&self, watch: &mut Watch<Answer>, led: Led) {
+    /// Answers how many copies were made.
+    async fn fill(&self, watch: &mut Watch<Answer>, led: Led) -> usize {
         let Led { origin, copies, left, lease, .. } = led;
         if lease.as_ref().is_some_and(Lease::is_given_back) {
-            return;
+            return 0;
         }
         let _turn = watch.turn().await;
         let (remote, local): (Vec<_>, Vec<_>) =
@@ -154,7 +161,7 @@ impl Engine {
         {
             match lease.fill(stored, ttl, entry.tags()).await {
                 Ok(true) => made += 1,
-                Ok(false) => return,
+                Ok(false) => return 0,
                 Err(_) => below = false,
             }
         }
@@ -172,9 +179,7 @@ impl Engine {
         } else if self.shared.is_some() {
             self.local.observed(watch, origin);
         }
-        if origin == Origin::Copy {
-            self.promoted(watch.key(), made);
-        }
+        made
     }
 
     /// Fills an awaited tier that does not coordinate. The value is taken back if the key was revoked meanwhile.
@@ -224,9 +229,8 @@ impl Engine {
         entries.retain(|(position, _)| !put.skipped.contains(position));
         let announced = put.announced;
         let (span, change) = (Telemetry::put_span(put.series), self.change(put.series, Operation::Put, 1));
-        let outcome =
-            finish(async move { engine.put_everywhere(watch, entries, announced).await }.instrument(span)).await;
-        change.ended(outcome)
+        let work = async move { change.ended(engine.put_everywhere(watch, entries, announced).await) };
+        finish(work.instrument(span)).await
     }
 
     async fn put_everywhere(
@@ -404,7 +408,7 @@ impl Engine {
 
     /// Copies a hit of a leading in-process tier into the tiers above it, if the lot or the condition says so.
     pub(super) fn promote_locally(&self, key: &str, position: usize, entry: &Entry) {
-        if !self.tiers.get(position).is_some_and(|tier| self.may_promote(tier)) {
+        if position == 0 || !self.tiers.get(position).is_some_and(|tier| self.may_promote(tier)) {
             return;
         }
         let hit = Hit { entry: entry.clone(), source: Source::Tier(position) };

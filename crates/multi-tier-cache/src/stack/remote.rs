@@ -290,7 +290,19 @@ impl Remote {
 
     pub(crate) async fn works(&self) -> bool {
         let check = async { Ok(self.backend.health_check().await) };
-        self.timed(defaults::TIER_BUDGET, check).await.unwrap_or(false)
+        let works = self.timed(defaults::TIER_BUDGET, check).await.unwrap_or(false);
+        if works {
+            self.answered();
+        }
+        works
+    }
+
+    /// It works, which a look or a removal that was owed has shown.
+    fn answered(&self) {
+        self.away.store(false, Ordering::Relaxed);
+        if let Some(breaker) = &self.breaker {
+            breaker.succeeded();
+        }
     }
 
     /// How many operations failed.
@@ -469,6 +481,9 @@ async fn settle(mut part: Settling) {
             continue;
         };
         let away = !remote.make_up(debt).await;
+        if !away {
+            remote.answered();
+        }
         drop(remote);
         if away {
             let Ok(pause) = catch_unwind(|| sleep(defaults::BREAKER_WINDOW)) else { return };

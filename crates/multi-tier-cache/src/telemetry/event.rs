@@ -28,8 +28,9 @@ pub struct CacheEvent<'a> {
 /// Hears of every event, as it happens.
 ///
 /// It is called by whoever reads or writes, on that thread, before that call is answered: **it must be quick, must not
-/// block, and must not use the cache**. Hand what takes time to a channel. No lock of the cache is held meanwhile, and a
-/// panic ends with the event: it reaches neither the caller nor the cache.
+/// block, and must not use the cache**. Hand what takes time to a channel. No lock of a tier is held meanwhile, but
+/// whoever waits for a load waits until its end was told. A panic ends with the event: it reaches neither the caller nor
+/// the cache.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

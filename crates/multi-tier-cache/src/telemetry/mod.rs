@@ -26,6 +26,7 @@
 //! ```
 
 mod activity;
+mod began;
 mod counter;
 mod event;
 mod health;
@@ -42,6 +43,7 @@ mod series;
 mod snapshot;
 
 pub use activity::{Activity, Operation};
+pub(crate) use began::Began;
 pub(crate) use counter::Counter;
 pub use event::{CacheEvent, EventListener};
 pub use health::{BusHealth, HealthReport, HealthStatus, TierHealth};

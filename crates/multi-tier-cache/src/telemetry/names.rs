@@ -8,8 +8,9 @@ pub const CACHE: &str = "cache";
 pub const OPERATION: &str = "operation";
 /// How it went; see [`Activity`](super::Activity).
 pub const ACTIVITY: &str = "activity";
-/// Why a stale value was answered: `revalidating` (it is refreshed in the background), `load_failed`, `load_slow` (at the
-/// soft deadline), `throttled` (its load failed a moment ago and is not repeated yet).
+/// Why a stale value was answered: `revalidating` (within its window; a call with a loader refreshes it in the background),
+/// `load_failed` (or too many loads ran), `load_slow` (at the soft deadline), `throttled` (its load failed a moment ago and
+/// is not repeated yet).
 pub const REASON: &str = "reason";
 /// The level of a tier: `L1` for the first.
 pub const TIER: &str = "tier";
@@ -80,7 +81,7 @@ catalogue! {
     STALE_ANSWERS Counter "mtc_stale_answers_total" "cache.stale.answers" "{answer}" [CACHE, REASON]
         "Reads answered with a stale value.";
     HIT_AGE Histogram "mtc_hit_age_seconds" "cache.hit.age" "s" [CACHE]
-        "Time since the load began that made the value of a hit; of about one in 64 hits of typed caches.";
+        "Time since the load began that made the value of a hit; of a few hits of typed caches in one of 64 slices of time.";
     LOADS Counter "mtc_loads_started_total" "cache.load.started" "{load}" [CACHE]
         "Loads of typed caches that began.";
     NOT_MODIFIED Counter "mtc_loads_not_modified_total" "cache.load.not_modified" "{load}" [CACHE]
@@ -92,7 +93,7 @@ catalogue! {
     TIER_HITS Counter "mtc_tier_hits_total" "cache.tier.hits" "{hit}" [TIER, BACKEND]
         "Requests that a tier answered.";
     MISSES Counter "mtc_misses_total" "cache.misses" "{request}" []
-        "Requests that no tier had a value for.";
+        "Requests that no tier had a value for, refreshes in the background included.";
     COALESCED Counter "mtc_coalesced_total" "cache.coalesced" "{request}" []
         "Requests that waited for the read or load of another and took its answer.";
     PROMOTIONS Counter "mtc_promotions_total" "cache.promotions" "{copy}" []
@@ -108,7 +109,7 @@ catalogue! {
     TIER_ERRORS Counter "mtc_tier_errors_total" "cache.tier.errors" "{error}" [TIER, BACKEND]
         "Operations of a tier that failed, those included that were not tried because the one before had failed.";
     TIER_BREAKER Gauge "mtc_tier_breaker_open" "cache.tier.breaker_open" "{tier}" [TIER, BACKEND]
-        "1 while an awaited tier is left alone because it did not answer, else 0.";
+        "1 while an awaited tier is left alone because it did not answer its last operation, else 0.";
     TIER_PENDING Gauge "mtc_tier_pending_removals" "cache.tier.pending_removals" "{removal}" [TIER, BACKEND]
         "Removals that failed in a tier and are still to be made up for.";
     TIER_ENTRIES Gauge "mtc_tier_entries" "cache.size" "{entry}" [TIER, BACKEND]
@@ -116,7 +117,7 @@ catalogue! {
     TIER_BYTES Gauge "mtc_tier_bytes" "cache.tier.bytes" "By" [TIER, BACKEND]
         "Bytes that the entries of a tier count for, where it is bounded by bytes.";
     TIER_EVICTIONS Counter "mtc_tier_evictions_total" "cache.tier.evictions" "{entry}" [TIER, BACKEND]
-        "Entries that a tier in process dropped or declined to stay within its bound.";
+        "Entries that a tier in process dropped or declined to stay within its bound; Moka does not tell.";
     BUS_SENT Counter "mtc_bus_sent_total" "cache.bus.sent" "{message}" []
         "Invalidations announced.";
     BUS_RECEIVED Counter "mtc_bus_received_total" "cache.bus.received" "{message}" []

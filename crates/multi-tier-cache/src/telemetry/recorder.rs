@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 #[cfg(feature = "opentelemetry")]
-use opentelemetry::metrics::Meter;
+use opentelemetry::{KeyValue, metrics::Meter};
 use parking_lot::RwLock;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Span, debug_span};
@@ -59,16 +59,19 @@ impl Telemetry {
         }
     }
 
-    /// Lets `meter` observe what `metrics` answers, and tells it how long calls take. False if there is a meter already.
+    /// Lets `meter` observe what `metrics` answers, and tells it how long calls take, each with `own` attributes. False
+    /// if there is a meter already.
     #[cfg(feature = "opentelemetry")]
     pub(crate) fn report_to(
         &self,
         meter: &Meter,
+        own: &[KeyValue],
         metrics: impl Fn() -> Option<Metrics> + Send + Sync + 'static,
     ) -> bool {
-        let first = self.durations.set(Durations::new(meter)).is_ok();
+        let own: Arc<[KeyValue]> = own.into();
+        let first = self.durations.set(Durations::new(meter, &own)).is_ok();
         if first {
-            register(meter, &(Arc::new(metrics) as Provider));
+            register(meter, own, Arc::new(metrics) as Provider);
         }
         first
     }
@@ -120,10 +123,13 @@ impl Telemetry {
         let series = match name {
             names::BYTES => Arc::clone(&self.bytes),
             names::OTHER => Arc::clone(&self.other),
-            // Not remembered: names may be without number.
-            _ if named.len() >= defaults::TELEMETRY_CACHES => return Arc::clone(&self.other),
+            _ if named.len() >= defaults::TELEMETRY_CACHES => Arc::clone(&self.other),
             name => Arc::new(Series::new(name)),
         };
+        // Names may be without number.
+        if named.len() >= defaults::TELEMETRY_CACHES_KNOWN {
+            return series;
+        }
         named.insert(own.into(), Arc::clone(&series));
         series
     }
@@ -134,7 +140,7 @@ impl Telemetry {
         let known = named.get(own_part(key)).filter(|_| key.contains(':'));
         match known {
             Some(series) => Arc::clone(series),
-            // A typed cache without a series of its own cannot be told from the verbs on bytes.
+            // A typed cache that is not known cannot be told from the verbs on bytes.
             None => Arc::clone(&self.bytes),
         }
     }

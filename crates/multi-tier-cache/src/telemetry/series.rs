@@ -14,6 +14,10 @@ use super::names;
 use super::snapshot::Collector;
 use crate::defaults;
 
+/// Of a slice of time, so many hits are asked for their age.
+const SAMPLES_MAX: u64 = (1 << SAMPLE_BITS) - 1;
+const SAMPLE_BITS: u32 = 6;
+
 /// What the reads of one cache came to. Its statistics count them; here they are added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
@@ -44,6 +48,8 @@ pub(crate) struct Series {
     /// By operation.
     durations: [Histogram; OPERATIONS.len()],
     ages: Histogram,
+    /// The latest slice of time of which ages were taken, and of how many hits.
+    samples: AtomicU64,
     sources: Mutex<Sources>,
 }
 
@@ -61,6 +67,7 @@ impl Series {
             tallies: Default::default(),
             durations: OPERATIONS.map(|_| Histogram::new(&defaults::DURATION_BOUNDS)),
             ages: Histogram::new(&defaults::AGE_BOUNDS),
+            samples: AtomicU64::new(0),
             sources: Mutex::default(),
         }
     }
@@ -101,9 +108,19 @@ impl Series {
         }
     }
 
-    /// A hit's value is this old.
-    pub(crate) fn aged(&self, age: Duration) {
-        self.ages.record(age);
+    /// A hit's value is this old. Of each slice of time a few hits are taken, so that threads do not contend for it.
+    pub(crate) fn aged(&self, age: Duration, slice: Option<u64>) {
+        if slice.is_none_or(|slice| self.takes_sample(slice)) {
+            self.ages.record(age);
+        }
+    }
+
+    fn takes_sample(&self, slice: u64) -> bool {
+        let seen = self.samples.load(Ordering::Relaxed);
+        let taken = if seen >> SAMPLE_BITS == slice { seen & SAMPLES_MAX } else { 0 };
+        // Another thread takes one just now: let it.
+        let take = |next| self.samples.compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        taken < SAMPLES_MAX && take(slice << SAMPLE_BITS | (taken + 1))
     }
 
     fn tally(&self, operation: Operation, activity: Activity) -> Option<&AtomicU64> {
@@ -187,6 +204,17 @@ mod tests {
         fn reads(&self) -> Reads {
             Reads { hits: self.0, ..Reads::default() }
         }
+    }
+
+    #[test]
+    fn of_a_slice_of_time_a_few_ages_are_taken() {
+        let series = Series::new("users");
+        for slice in [7, 8] {
+            for _ in 0..1_000 {
+                series.aged(Duration::ZERO, Some(slice));
+            }
+        }
+        assert_eq!(series.ages.snapshot().count(), 2 * SAMPLES_MAX);
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Metrics {
     }
 
     /// The same metrics with one more label on each sample: what tells the caches of a program apart that has several.
-    /// Characters that no label may have become underscores.
+    /// Characters that no label may have become underscores, and what is taken gets one in front.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -79,9 +79,9 @@ impl Metrics {
     /// ```
     #[must_use]
     pub fn labelled(mut self, label: &str, value: &str) -> Self {
-        let label: String = label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let label = if label.starts_with(|c: char| c.is_ascii_digit()) { format!("_{label}") } else { label };
+        let label = free_label(label);
         for sample in self.families.iter_mut().flat_map(|family| &mut family.samples) {
+            sample.labels.retain(|(known, _)| *known != label);
             sample.labels.push((label.clone().into(), value.to_owned().into()));
         }
         self
@@ -97,6 +97,21 @@ impl Metrics {
             }
         }
         self
+    }
+}
+
+/// A label that Prometheus allows and no metric has.
+fn free_label(label: &str) -> String {
+    let mut label: String = label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    while label.starts_with("__") {
+        label.remove(0);
+    }
+    let taken = ["le", "quantile"];
+    let is_taken = taken.contains(&&*label) || names::CATALOGUE.iter().any(|metric| metric.labels.contains(&&*label));
+    if label.is_empty() || is_taken || label.starts_with(|c: char| c.is_ascii_digit()) {
+        format!("_{label}")
+    } else {
+        label
     }
 }
 
