@@ -4,6 +4,7 @@
 //! Below the coordinator first, so that nothing comes up from there; at the coordinator the removal takes effect for
 //! the fleet and gets its place in the log.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::finish::{Unfinished, finish};
@@ -18,15 +19,86 @@ use crate::protection::Protection;
 use crate::stack::Remote;
 use crate::traits::Capabilities;
 
+/// What is to be removed.
+pub(crate) enum Removal<'a> {
+    Key(Cow<'a, str>),
+    /// Each once.
+    Keys(Vec<Cow<'a, str>>),
+    Pattern(Cow<'a, str>),
+    Tag(Cow<'a, str>),
+    Everything,
+}
+
+impl<'a> Removal<'a> {
+    pub(crate) fn keys(keys: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut keys: Vec<_> = keys.into_iter().map(Cow::Borrowed).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Self::Keys(keys)
+    }
+
+    /// What is counted: keys, or one for everything of a kind.
+    pub(super) fn count(&self) -> usize {
+        if let Self::Keys(keys) = self { keys.len() } else { 1 }
+    }
+
+    pub(super) fn into_owned(self) -> Removal<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Key(key) => Removal::Key(owned(key)),
+            Self::Keys(keys) => Removal::Keys(keys.into_iter().map(owned).collect()),
+            Self::Pattern(pattern) => Removal::Pattern(owned(pattern)),
+            Self::Tag(tag) => Removal::Tag(owned(tag)),
+            Self::Everything => Removal::Everything,
+        }
+    }
+}
+
 impl Engine {
+    /// Removes from a stack in which nothing is waited for.
+    pub(super) fn remove_here(&self, what: &Removal<'_>) -> CacheResult<()> {
+        match what {
+            Removal::Key(key) => {
+                check_key(key)?;
+                self.local.revoke(key);
+            }
+            Removal::Keys(keys) => {
+                keys.iter().try_for_each(|key| check_key(key))?;
+                keys.iter().for_each(|key| self.local.revoke(key));
+            }
+            Removal::Pattern(pattern) => {
+                let glob = Glob::new(pattern);
+                self.local.revoke_where(&|key| glob.matches(key));
+            }
+            Removal::Tag(tag) => {
+                let tag: Tag = (&**tag).into();
+                self.check_tags(std::slice::from_ref(&tag))?;
+                self.local.revoke_tag(&tag);
+            }
+            Removal::Everything => {
+                self.check_clears()?;
+                self.local.flush();
+                self.local.revoke_where(&|_| true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes from the tiers that are awaited and those above them.
+    pub(super) async fn remove_below(self: &Arc<Self>, what: &Removal<'_>) -> CacheResult<Option<Position>> {
+        match what {
+            Removal::Key(key) => self.invalidate(key).await,
+            Removal::Keys(keys) => self.invalidate_many(&keys.iter().map(|key| &**key).collect::<Vec<_>>()).await,
+            Removal::Pattern(pattern) => self.invalidate_pattern(pattern).await,
+            Removal::Tag(tag) => self.remove_tag(tag).await,
+            Removal::Everything => self.clear().await,
+        }
+    }
+
     /// Removes `key` from every tier, for every instance. On `Err` this process is clean, but a tier below may still
     /// have the key. Answers its place in the log.
-    pub(crate) async fn invalidate(self: &Arc<Self>, key: &str) -> CacheResult<Option<Position>> {
+    pub(super) async fn invalidate(self: &Arc<Self>, key: &str) -> CacheResult<Option<Position>> {
         check_key(key)?;
-        if self.is_local() {
-            self.local.revoke(key);
-            return Ok(None);
-        }
         self.follow_log();
         self.remove_one(key).await
     }
@@ -95,7 +167,7 @@ impl Engine {
     }
 
     /// Removes several keys in one message. On `Err` some may be gone and others not; this process is clean.
-    pub(crate) async fn invalidate_many(self: &Arc<Self>, keys: &[&str]) -> CacheResult<Option<Position>> {
+    pub(super) async fn invalidate_many(self: &Arc<Self>, keys: &[&str]) -> CacheResult<Option<Position>> {
         keys.iter().try_for_each(|key| check_key(key))?;
         let mut keys: Vec<&str> = keys.to_vec();
         // In one order, so that two writers of the same keys never wait for each other's turns.
@@ -113,14 +185,9 @@ impl Engine {
     }
 
     /// Removes every key that matches a Redis glob pattern.
-    pub(crate) async fn invalidate_pattern(self: &Arc<Self>, pattern: &str) -> CacheResult<Option<Position>> {
-        let glob = Glob::new(pattern);
-        if self.is_local() {
-            self.local.revoke_where(&|key| glob.matches(key));
-            return Ok(None);
-        }
+    pub(super) async fn invalidate_pattern(self: &Arc<Self>, pattern: &str) -> CacheResult<Option<Position>> {
         self.follow_log();
-        let (engine, pattern) = (Arc::clone(self), pattern.to_owned());
+        let (engine, pattern, glob) = (Arc::clone(self), pattern.to_owned(), Glob::new(pattern));
         finish(async move { engine.sweep(&Sweep { pattern: &pattern, glob: &glob, clear: false }).await }).await
     }
 
@@ -154,8 +221,8 @@ impl Engine {
         }
     }
 
-    /// Removes everything from every tier.
-    pub(crate) async fn clear(self: &Arc<Self>) -> CacheResult<Option<Position>> {
+    /// Whether every tier can tell this cache's keys from others.
+    fn check_clears(&self) -> CacheResult<()> {
         let unable = self.tiers.iter().find(|tier| !tier.backend.capabilities().has(Capabilities::CLEAR));
         if let Some(tier) = unable {
             let (level, name) = (tier.level, tier.backend.name());
@@ -164,11 +231,13 @@ impl Engine {
                  pattern"
             )));
         }
+        Ok(())
+    }
+
+    /// Removes everything from every tier.
+    pub(super) async fn clear(self: &Arc<Self>) -> CacheResult<Option<Position>> {
+        self.check_clears()?;
         self.local.flush();
-        if self.is_local() {
-            self.local.revoke_where(&|_| true);
-            return Ok(None);
-        }
         self.follow_log();
         let engine = Arc::clone(self);
         let sweep = async move { engine.sweep(&Sweep { pattern: "*", glob: &Glob::new("*"), clear: true }).await };
@@ -176,13 +245,9 @@ impl Engine {
     }
 
     /// Removes every entry with this tag, in one step however many there are.
-    pub(crate) async fn remove_tag(self: &Arc<Self>, tag: &str) -> CacheResult<Option<Position>> {
+    pub(super) async fn remove_tag(self: &Arc<Self>, tag: &str) -> CacheResult<Option<Position>> {
         let tag: Tag = tag.into();
         self.check_tags(std::slice::from_ref(&tag))?;
-        if self.is_local() {
-            self.local.revoke_tag(&tag);
-            return Ok(None);
-        }
         self.follow_log();
         let engine = Arc::clone(self);
         finish(async move { engine.revoke_tag(&tag).await }).await

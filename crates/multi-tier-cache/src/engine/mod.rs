@@ -43,9 +43,9 @@ use tokio::sync::Semaphore;
 
 pub(crate) use batch::{Given, Reader};
 pub(crate) use finish::{Finish, finish};
+pub(crate) use invalidate::Removal;
 pub(crate) use load::{BytesLoad, Fresh, Judge, Load, Made, SharedLoad, Stay, TypedLoad};
 pub(crate) use read::{Keep, Wanted, panicked};
-pub(crate) use record::Removal;
 pub use stats::CacheManagerStats;
 pub(crate) use timer::within;
 pub(crate) use write::Put;

@@ -1,52 +1,15 @@
 //! What an operation leaves behind: counts and times, under the name of its cache.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use tracing::Instrument;
 
 use super::finish::finish;
-use super::{Answer, Engine, Hit, Source, Wanted};
+use super::{Answer, Engine, Hit, Removal, Source, Wanted};
 use crate::clock::Moment;
 use crate::coordinator::Position;
-use crate::error::{CacheError, CacheResult};
+use crate::error::CacheResult;
 use crate::telemetry::{Activity, Began, Operation, Series, Telemetry};
-
-/// What is to be removed.
-pub(crate) enum Removal<'a> {
-    Key(Cow<'a, str>),
-    /// Each once.
-    Keys(Vec<Cow<'a, str>>),
-    Pattern(Cow<'a, str>),
-    Tag(Cow<'a, str>),
-    Everything,
-}
-
-impl<'a> Removal<'a> {
-    pub(crate) fn keys(keys: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut keys: Vec<_> = keys.into_iter().map(Cow::Borrowed).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        Self::Keys(keys)
-    }
-
-    /// What is counted: keys, or one for everything of a kind.
-    fn count(&self) -> usize {
-        if let Self::Keys(keys) = self { keys.len() } else { 1 }
-    }
-
-    fn into_owned(self) -> Removal<'static> {
-        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
-        match self {
-            Self::Key(key) => Removal::Key(owned(key)),
-            Self::Keys(keys) => Removal::Keys(keys.into_iter().map(owned).collect()),
-            Self::Pattern(pattern) => Removal::Pattern(owned(pattern)),
-            Self::Tag(tag) => Removal::Tag(owned(tag)),
-            Self::Everything => Removal::Everything,
-        }
-    }
-}
 
 impl Engine {
     /// One request, one count.
@@ -137,26 +100,11 @@ impl Engine {
     ) -> CacheResult<Option<Position>> {
         let change = self.change(series, Operation::Remove, what.count());
         if self.is_local() {
-            // Nothing is waited for in process.
-            let unended = || Err(CacheError::InternalError("a removal in process did not end at once".into()));
-            return change.ended(self.carry_out_removal(&what).now_or_never().unwrap_or_else(unended));
+            return change.ended(self.remove_here(&what).map(|()| None));
         }
         let (engine, what, span) = (Arc::clone(self), what.into_owned(), Telemetry::removal_span(series));
-        let work = async move { change.ended(engine.carry_out_removal(&what).await) };
+        let work = async move { change.ended(engine.remove_below(&what).await) };
         finish(work.instrument(span)).await
-    }
-
-    async fn carry_out_removal(self: &Arc<Self>, what: &Removal<'_>) -> CacheResult<Option<Position>> {
-        match what {
-            Removal::Key(key) => self.invalidate(key).await,
-            Removal::Keys(keys) => {
-                let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
-                self.invalidate_many(&keys).await
-            }
-            Removal::Pattern(pattern) => self.invalidate_pattern(pattern).await,
-            Removal::Tag(tag) => self.remove_tag(tag).await,
-            Removal::Everything => self.clear().await,
-        }
     }
 
     /// A change of so many keys that begins.
