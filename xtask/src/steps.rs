@@ -18,6 +18,9 @@ use crate::{api, instructions, msrv, package};
 pub(crate) const LIBRARY: &str = "multi-tier-cache";
 const EXAMPLES: &str = "crates/multi-tier-cache/examples";
 
+/// What is built apart from the rest, with a lock file of its own, which must go with the library's manifest.
+const OTHER_WORKSPACES: [&str; 2] = ["comparison", "fuzz"];
+
 /// A run small enough for CI of the example that is a benchmark by default.
 const SMALL_RUN: (&str, &[&str]) = ("database_caching", &["--requests", "20000", "--rows", "30000"]);
 
@@ -54,6 +57,11 @@ pub(crate) fn ci(tools: &Tools) -> Result<()> {
     api::check(false)?;
     msrv::check()?;
     package::check()?;
+    for workspace in OTHER_WORKSPACES {
+        let manifest = format!("{workspace}/Cargo.toml");
+        let locked = cargo(&["update", "--quiet", "--workspace", "--locked", "--manifest-path", &manifest]);
+        step(&format!("lock file of {workspace}"), locked)?;
+    }
     if on_path("cargo-deny").is_some() {
         step("dependencies", cargo(&["deny", "--all-features", "check"]))?;
     } else {
