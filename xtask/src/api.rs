@@ -88,10 +88,9 @@ fn once_each(items: &str) -> String {
 }
 
 fn compare(known: &str, now: &str) -> Result<()> {
-    let lines = |text: &'_ str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
-    let (before, after) = (lines(known), lines(now));
-    let gone = known.lines().filter(|line| !after.contains(*line)).map(|line| format!("- {line}"));
-    let new = now.lines().filter(|line| !before.contains(*line)).map(|line| format!("+ {line}"));
+    let (before, after): (BTreeSet<&str>, BTreeSet<&str>) = (known.lines().collect(), now.lines().collect());
+    let gone = known.lines().filter(|line| !after.contains(line)).map(|line| format!("- {line}"));
+    let new = now.lines().filter(|line| !before.contains(line)).map(|line| format!("+ {line}"));
     let changes: Vec<String> = gone.chain(new).collect();
     if !changes.is_empty() {
         bail!(
