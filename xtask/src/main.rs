@@ -3,10 +3,14 @@
 //! `cargo xtask test` runs every test, `cargo xtask ci` everything that must hold before a change is taken, and
 //! `cargo xtask servers` keeps a private Redis and Memcached running for work by hand.
 
+mod api;
 mod instructions;
+mod msrv;
+mod package;
 mod servers;
 mod steps;
 mod tools;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -17,11 +21,15 @@ usage: cargo xtask <command>
 
   test [--no-install] [-- <arguments of the test runner>]
                           every test: doc tests, model checker, examples, unit and integration tests
-  ci [--no-install]       formatting, lints, docs, every feature alone, dependencies, instructions, then `test`
+  ci [--no-install]       formatting, lints, docs, every feature alone, public items, oldest compiler, packages,
+                          dependencies, instructions, then `test`
   compare [--no-install] [-- <arguments>]
                           measure beside other caches and write comparison/RESULTS.md with its plots; `--quick`,
                           `--rows 1,2`, `--render`, `--out FILE`
   instructions [--accept] count the instructions of hot paths; `--accept` writes them down
+  api [--accept]          compare the library's public items with its api.txt; `--accept` writes them down
+  msrv                    compile what is published with the oldest compiler that Cargo.toml names
+  package                 what would be published: metadata, files, licences, sizes
   servers [--no-install]  start a private redis-server and memcached, print their addresses, end them with Enter
 
   --no-install            missing servers are an error instead of being installed with the system's package manager";
@@ -33,11 +41,17 @@ enum Command {
     Ci { install: bool },
     Compare { install: bool, arguments: Vec<String> },
     Instructions { accept: bool },
+    Api { accept: bool },
+    Msrv,
+    Package,
     Servers { install: bool },
     Help,
 }
 
 fn main() -> ExitCode {
+    if let Some(rustdoc) = std::env::var_os(api::RUSTDOC) {
+        return api::run_rustdoc(&rustdoc);
+    }
     match parse(std::env::args().skip(1)).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,6 +67,9 @@ fn run(command: Command) -> Result<()> {
         Command::Ci { install } => steps::ci(&tools::ensure(install)?),
         Command::Compare { install, arguments } => steps::compare(&tools::ensure(install)?, &arguments),
         Command::Instructions { accept } => instructions::check(accept),
+        Command::Api { accept } => api::check(accept),
+        Command::Msrv => msrv::check(),
+        Command::Package => package::check(),
         Command::Servers { install } => servers::hold(&tools::ensure(install)?),
         Command::Help => {
             println!("{USAGE}");
@@ -79,6 +96,10 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Command> {
         (Some("instructions"), Some((accept, []))) if install && accept == "--accept" => {
             Ok(Command::Instructions { accept: true })
         }
+        (Some("api"), None) if install => Ok(Command::Api { accept: false }),
+        (Some("api"), Some((accept, []))) if install && accept == "--accept" => Ok(Command::Api { accept: true }),
+        (Some("msrv"), None) if install => Ok(Command::Msrv),
+        (Some("package"), None) if install => Ok(Command::Package),
         (Some("ci"), None) => Ok(Command::Ci { install }),
         (Some("servers"), None) => Ok(Command::Servers { install }),
         (Some("help" | "--help" | "-h"), _) => Ok(Command::Help),
@@ -106,12 +127,16 @@ mod tests {
         assert_eq!(parsed("compare -- --quick"), Some(quick));
         assert_eq!(parsed("instructions"), Some(Command::Instructions { accept: false }));
         assert_eq!(parsed("instructions --accept"), Some(Command::Instructions { accept: true }));
+        assert_eq!(parsed("api"), Some(Command::Api { accept: false }));
+        assert_eq!(parsed("api --accept"), Some(Command::Api { accept: true }));
+        assert_eq!(parsed("msrv"), Some(Command::Msrv));
+        assert_eq!(parsed("package"), Some(Command::Package));
         assert_eq!(parsed("test --no-install -- layering"), Some(filtered));
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["", "tset", "ci --fast", "test layering", "servers 3", "compare 1"] {
+        for line in ["", "tset", "ci --fast", "test layering", "servers 3", "compare 1", "api x", "msrv --no-install"] {
             assert_eq!(parsed(line), None, "{line:?}");
         }
     }

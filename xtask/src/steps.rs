@@ -1,39 +1,25 @@
 //! What `test` and `ci` do: named steps, each a command with its time, ending at the first that fails.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::iter;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::instructions;
 use crate::servers::Servers;
 use crate::tools::{Tools, on_path};
+use crate::workspace::Workspace;
+use crate::{api, instructions, msrv, package};
 
-const LIBRARY: &str = "multi-tier-cache";
+pub(crate) const LIBRARY: &str = "multi-tier-cache";
 const EXAMPLES: &str = "crates/multi-tier-cache/examples";
 
-/// Each is compiled alone; the empty one stands for none of them.
-const FEATURES: [&str; 16] = [
-    "",
-    "default",
-    "macros",
-    "moka",
-    "redis",
-    "memcached",
-    "msgpack",
-    "postcard",
-    "bincode",
-    "uuid",
-    "quick_cache",
-    "tower",
-    "prometheus",
-    "opentelemetry",
-    "test-util",
-    "full",
-];
+/// What is built apart from the rest, with a lock file of its own, which must go with the library's manifest.
+const OTHER_WORKSPACES: [&str; 2] = ["comparison", "fuzz"];
 
 /// A run small enough for CI of the example that is a benchmark by default.
 const SMALL_RUN: (&str, &[&str]) = ("database_caching", &["--requests", "20000", "--rows", "30000"]);
@@ -67,10 +53,14 @@ pub(crate) fn ci(tools: &Tools) -> Result<()> {
     let mut docs = cargo(&["doc", "--workspace", "--all-features", "--no-deps"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     step("docs", docs)?;
-    for features in FEATURES {
-        let name = if features.is_empty() { "no features".to_owned() } else { format!("feature {features} alone") };
-        let arguments = ["clippy", "-p", LIBRARY, "--no-default-features", "--features", features];
-        step(&name, cargo(&[&arguments[..], &["--", "-D", "warnings"]].concat()))?;
+    every_feature_alone()?;
+    api::check(false)?;
+    msrv::check()?;
+    package::check()?;
+    for workspace in OTHER_WORKSPACES {
+        let manifest = format!("{workspace}/Cargo.toml");
+        let locked = cargo(&["update", "--quiet", "--workspace", "--locked", "--manifest-path", &manifest]);
+        step(&format!("lock file of {workspace}"), locked)?;
     }
     if on_path("cargo-deny").is_some() {
         step("dependencies", cargo(&["deny", "--all-features", "check"]))?;
@@ -80,6 +70,16 @@ pub(crate) fn ci(tools: &Tools) -> Result<()> {
     instructions::check(false)?;
     test(tools, &[])?;
     println!("xtask: ci passed in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn every_feature_alone() -> Result<()> {
+    let workspace = Workspace::read()?;
+    for features in iter::once("").chain(workspace.package(LIBRARY)?.features()) {
+        let name = if features.is_empty() { "no features".to_owned() } else { format!("feature {features} alone") };
+        let arguments = ["clippy", "-p", LIBRARY, "--no-default-features", "--features", features];
+        step(&name, cargo(&[&arguments[..], &["--", "-D", "warnings"]].concat()))?;
+    }
     Ok(())
 }
 
@@ -141,11 +141,18 @@ fn tests(servers: &Servers<'_>, arguments: &[&str]) -> Command {
     command
 }
 
-/// Cargo at the workspace's root, without what the cargo that runs this program says about this package: build
-/// scripts that watch those variables would run again.
+/// The cargo that runs this program.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root()).args(arguments);
+    let mut command = at_root(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments);
+    command
+}
+
+/// A program at the workspace's root, without what the cargo that runs this program says about this package: build
+/// scripts that watch those variables would run again.
+pub(crate) fn at_root(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -160,7 +167,7 @@ pub(crate) fn root() -> PathBuf {
     PathBuf::from(here).join("..")
 }
 
-fn step(name: &str, mut command: Command) -> Result<()> {
+pub(crate) fn step(name: &str, mut command: Command) -> Result<()> {
     let line = command_line(&command);
     println!("\n== {name}: {line}");
     let started = Instant::now();
@@ -179,5 +186,6 @@ fn command_line(command: &Command) -> String {
         Some("") => "''".into(),
         _ => word.to_string_lossy(),
     });
-    words.fold("cargo".to_owned(), |line, word| line + " " + &word)
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    words.fold(program.to_string_lossy().into_owned(), |line, word| line + " " + &word)
 }

@@ -8,6 +8,7 @@ use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
 /// Derives `CacheKey` for a struct or enum: the key is its fields in their order, in an enum behind the variant's name.
+/// Needs the feature `macros`, on by default.
 ///
 /// A field with `#[cache_key(skip)]` is no part of the key: **two values that differ only there share an entry**. Fit
 /// for what does not change the answer, such as a trace id or a handle to the database.

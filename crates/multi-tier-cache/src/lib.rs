@@ -61,6 +61,7 @@
 //! | `prometheus` | [`telemetry::Metrics`] in Prometheus' text format |
 //! | `opentelemetry` | [`telemetry::Metrics`] for a meter of OpenTelemetry: `report_to` |
 //! | `full` | all of these |
+//! | `quick_cache`, `backend-quickcache`, `backend-memcached` | names of 0.6: `QuickCacheBackend` is always there, the last is `memcached` |
 //! | `test-util` | `testing`: a fleet in one process, counted loads, a manual clock, tiers that fail, barriers between a cache and its coordinator |
 //!
 //! Tiers that are awaited need a Tokio runtime with time (and, for Redis and Memcached, I/O) enabled. A stack of
@@ -79,6 +80,9 @@
 //! [`CacheError`] and [`Failure`] what went wrong; [`CacheKey`] names an entry of a typed cache, [`Codec`] is a format of
 //! its values; [`traits`] is for authors of backends, [`inspect`] for tools that look at what is stored.
 
+// On docs.rs, what is behind a feature says so.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 // The paths that a derive writes hold in this crate, too.
 extern crate self as multi_tier_cache;
 
@@ -93,7 +97,8 @@ pub mod defaults;
 mod engine;
 pub mod entry;
 pub mod error;
-// Its examples use the features of `full` and `test-util`.
+// Its examples use the features of `full` and `test-util`; its pages need none.
+#[cfg_attr(docsrs, doc(auto_cfg = false))]
 #[cfg(any(all(doc, not(doctest)), all(doctest, feature = "full", feature = "test-util")))]
 pub mod guide;
 pub mod inspect;
@@ -164,3 +169,8 @@ pub use traits::{CacheBackend, Capabilities, InProcess, L2CacheBackend, StreamEn
 #[cfg(all(doctest, feature = "redis"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So does that of the package's page.
+#[cfg(all(doctest, feature = "redis"))]
+#[doc = include_str!("../README.md")]
+struct PackageReadme;
