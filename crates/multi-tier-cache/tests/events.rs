@@ -307,6 +307,29 @@ async fn spans_surround_what_is_waited_for() {
 }
 
 #[tokio::test]
+async fn one_span_surrounds_all_that_a_batch_waits_for() {
+    let (log, _guard) = Log::listen(Level::DEBUG);
+    let system = Fleet::new().instance().await.unwrap();
+    let users: Cache<u64, String> = system.cache("users").unwrap();
+    let spans = || -> Vec<_> {
+        let told = log.take().into_iter().filter(|line| line.contains("::span"));
+        told.map(|line| line.strip_prefix("DEBUG multi_tier_cache::span ").unwrap().to_owned()).collect()
+    };
+    let span = |name: &str| format!("{name} cache.name=\"users\"");
+    let loaded = |keys: Vec<u64>| async move { Ok::<_, CacheError>(keys.into_iter().map(|key| (key, String::new()))) };
+    spans();
+    users.get_many(&[7, 8, 9]).await.unwrap();
+    assert_eq!(spans(), [span(names::SPAN_READ)]);
+    users.get_or_load_many(&[7, 8], loaded).await.unwrap();
+    let read = spans();
+    assert_eq!((&read[0], read.len()), (&span(names::SPAN_READ), 3));
+    assert!(read[1..].iter().all(|told| *told == span(names::SPAN_LOAD)), "{read:?}");
+    users.get_many(&[7, 8]).await.unwrap();
+    users.get_or_load_many(&[7, 8], loaded).await.unwrap();
+    assert_eq!(spans(), [""; 0], "hits in process wait for nothing");
+}
+
+#[tokio::test]
 async fn hits_are_told_only_to_those_who_listened_when_the_cache_was_built() {
     let system = in_process(WithoutHits(Heard::default())).await;
     let cache = system.cache_manager();

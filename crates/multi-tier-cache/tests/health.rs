@@ -66,6 +66,21 @@ async fn an_outage_below_degrades_and_is_over_when_the_tier_answers() {
 }
 
 #[tokio::test]
+async fn a_report_that_finds_a_tier_well_again_says_nothing_of_its_last_failure() {
+    let (system, l2) = over_faulty(&ManualClock::new()).await;
+    l2.script([Fault::Fail]);
+    assert!(system.cache_manager().get("k").await.is_err());
+    let report = system.health_report().await;
+    assert_eq!((report.status, report.ready), (HealthStatus::Ok, true));
+    let tier = &report.tiers[1];
+    assert!(tier.healthy && !tier.left_alone && tier.reasons.is_empty() && tier.errors == 1, "{tier:?}");
+    l2.script([Fault::Fail, Fault::Fail]);
+    assert!(system.cache_manager().get("k").await.is_err());
+    let tier = system.health_report().await.tiers.remove(1);
+    assert!(!tier.healthy && tier.left_alone, "{tier:?}");
+}
+
+#[tokio::test]
 async fn a_cache_whose_first_tier_does_not_work_is_not_ready() {
     let l1 = Faulty::new(Arc::new(DashMapCache::new()));
     let builder = CacheSystemBuilder::new().with_tier(l1.clone(), TierConfig::as_l1());
