@@ -57,11 +57,10 @@ fn a_read_takes_little_room_until_it_has_to_wait() {
     let users: Cache<u64, String> = cache.cache("users").unwrap();
     for (verb, size, most) in [
         ("get", size_of_val(&cache.get("bytes")), 256),
-        ("typed get", size_of_val(&users.get(&7)), 64),
-        ("typed get_or_load", size_of_val(&users.get_or_load(&7, || async { Ok(String::new()) })), 64),
+        ("typed get", size_of_val(&users.get(&7)), 48),
+        ("typed get_or_load", size_of_val(&users.get_or_load(&7, || async { Ok(String::new()) })), 48),
     ] {
-        println!("{verb}: {size}");
-        assert!(size <= most || true, "{verb}: {size}");
+        assert!(size <= most, "{verb}: {size}");
     }
 }
 
@@ -71,15 +70,15 @@ fn a_removal_takes_little_room() {
     let users: Cache<u64, String> = cache.cache("users").unwrap();
     for (verb, size, most) in [
         ("invalidate", size_of_val(&cache.invalidate("k")), 192),
-        ("remove", size_of_val(&cache.remove("k")), 192),
-        ("remove_many", size_of_val(&cache.remove_many(&["k"])), 192),
-        ("remove_pattern", size_of_val(&cache.remove_pattern("k")), 192),
-        ("remove_tag", size_of_val(&cache.remove_tag("k")), 192),
-        ("clear", size_of_val(&cache.clear()), 192),
-        ("typed remove", size_of_val(&users.remove(&7)), 192),
+        ("remove", size_of_val(&cache.remove("k")), 160),
+        ("remove_many", size_of_val(&cache.remove_many(&["k"])), 160),
+        ("remove_pattern", size_of_val(&cache.remove_pattern("k")), 160),
+        ("remove_tag", size_of_val(&cache.remove_tag("k")), 160),
+        ("clear", size_of_val(&cache.clear()), 160),
+        ("typed remove", size_of_val(&users.remove(&7)), 320),
+        ("typed remove_many", size_of_val(&users.remove_many(&[7])), 192),
     ] {
-        println!("{verb}: {size}");
-        assert!(size <= most || true, "{verb}: {size}");
+        assert!(size <= most, "{verb}: {size}");
     }
 }
 

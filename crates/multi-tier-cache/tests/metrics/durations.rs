@@ -8,7 +8,7 @@ use multi_tier_cache::testing::{Fault, Faulty, Fleet, Loads, ManualClock};
 use multi_tier_cache::{CacheError, CacheSystem, CacheSystemBuilder, DashMapCache, Freshness, TierConfig};
 
 use crate::common::{ended, run_all, start};
-use crate::users::{TTL, Users, alone, load, users};
+use crate::users::{TTL, Users, alone, failing_load, load, users};
 use crate::{Watch, number, owned, took};
 
 const SOFT: Duration = Duration::from_millis(50);
@@ -59,6 +59,22 @@ async fn a_refresh_takes_nobodys_time_and_neither_does_a_stale_hit_in_process() 
     load_all(&users, &[7], fleet.time(), seconds(3)).await;
     run_all().await;
     assert_eq!((took(cache, "get"), took(cache, "load")), ((1, 0.0), (3, 5.0)), "of a batch");
+}
+
+#[tokio::test]
+async fn a_fallback_in_process_takes_time_only_if_a_load_was_tried() {
+    let fleet = Fleet::new();
+    let system = alone(&fleet).await;
+    let (cache, users) = (system.cache_manager(), users(&system, Freshness::new(TTL).with_stale_if_error(TTL)));
+    load(&users, 7).await.unwrap();
+    fleet.time().advance(TTL);
+    let mut watch = Watch::new(cache);
+    failing_load(&users, 7).await.unwrap();
+    watch.expect_events(&[("users get fallback", 1), ("users load error", 1)]);
+    assert_eq!(took(cache, "get").0, 2);
+    failing_load(&users, 7).await.unwrap();
+    watch.expect_events(&[("users get fallback", 1)]);
+    assert_eq!(took(cache, "get").0, 2, "in the pause after the failure");
 }
 
 #[tokio::test(start_paused = true)]
