@@ -66,11 +66,13 @@ struct Log {
     level: Level,
     lines: Arc<Mutex<Vec<String>>>,
     spans: Arc<AtomicU64>,
+    /// How often a span was entered, and left.
+    entered: Arc<[AtomicU64; 2]>,
 }
 
 impl Log {
     fn listen(level: Level) -> (Self, DefaultGuard) {
-        let log = Self { level, lines: Arc::default(), spans: Arc::default() };
+        let log = Self { level, lines: Arc::default(), spans: Arc::default(), entered: Arc::default() };
         let guard = set_default(log.clone());
         (log, guard)
     }
@@ -117,8 +119,14 @@ impl Subscriber for Log {
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
+
+    fn enter(&self, _: &Id) {
+        self.entered[0].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn exit(&self, _: &Id) {
+        self.entered[1].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 async fn in_process(listener: impl EventListener + 'static) -> CacheSystem {
@@ -316,17 +324,28 @@ async fn one_span_surrounds_all_that_a_batch_waits_for() {
         told.map(|line| line.strip_prefix("DEBUG multi_tier_cache::span ").unwrap().to_owned()).collect()
     };
     let span = |name: &str| format!("{name} cache.name=\"users\"");
-    let loaded = |keys: Vec<u64>| async move { Ok::<_, CacheError>(keys.into_iter().map(|key| (key, String::new()))) };
+    let times = || [0, 1].map(|at: usize| log.entered[at].load(Ordering::Relaxed));
     spans();
     users.get_many(&[7, 8, 9]).await.unwrap();
     assert_eq!(spans(), [span(names::SPAN_READ)]);
-    users.get_or_load_many(&[7, 8], loaded).await.unwrap();
+    assert!(times()[0] > 0, "what is read is read within it");
+    let (around, inside) = (Arc::clone(&log.entered), Arc::new(AtomicU64::new(0)));
+    let seen = Arc::clone(&inside);
+    let loaded = move |keys: Vec<u64>| {
+        let [entered, left] = &*around;
+        seen.store(entered.load(Ordering::Relaxed) - left.load(Ordering::Relaxed), Ordering::Relaxed);
+        async move { Ok::<_, CacheError>(keys.into_iter().map(|key| (key, String::new()))) }
+    };
+    users.get_or_load_many(&[7, 8], loaded.clone()).await.unwrap();
     let read = spans();
     assert_eq!((&read[0], read.len()), (&span(names::SPAN_READ), 3));
     assert!(read[1..].iter().all(|told| *told == span(names::SPAN_LOAD)), "{read:?}");
+    assert_eq!(inside.load(Ordering::Relaxed), 2, "the loader runs within the load, and that within the read");
+    let before = times();
     users.get_many(&[7, 8]).await.unwrap();
     users.get_or_load_many(&[7, 8], loaded).await.unwrap();
-    assert_eq!(spans(), [""; 0], "hits in process wait for nothing");
+    assert_eq!((spans(), times()), (vec![], before), "hits in process wait for nothing");
+    assert_eq!(before[0], before[1]);
 }
 
 #[tokio::test]

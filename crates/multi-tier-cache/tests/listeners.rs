@@ -14,8 +14,8 @@ use common::gated::Gate;
 use common::{Op, PATIENCE, Scripted, When, run_all};
 use futures_util::FutureExt;
 use multi_tier_cache::backends::QuickCacheBackend;
-use multi_tier_cache::telemetry::{Activity, CacheEvent, EventListener, Operation};
-use multi_tier_cache::testing::{Fault, Faulty, Fleet, ManualClock, Stage, Step};
+use multi_tier_cache::telemetry::{Activity, CacheEvent, EventListener, Operation, names};
+use multi_tier_cache::testing::{Fault, Faulty, Fleet, ManualClock, Stage, Step, When as At};
 use multi_tier_cache::{Cache, CacheManager, CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, TierConfig};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -57,15 +57,15 @@ impl Serialize for Costly {
     }
 }
 
-/// Two tiers in process, the upper of which keeps values for half as long. The levels that the condition was asked
-/// about are counted.
+/// Two tiers in process that promote, the upper of which keeps values for half as long. The condition notes the levels
+/// that it is asked about.
 async fn in_process(time: &ManualClock, asked: &Arc<Mutex<Vec<usize>>>) -> CacheSystem {
     let asked = Arc::clone(asked);
     let l1 = QuickCacheBackend::new(100).unwrap().with_clock(time.clock());
     let l2 = DashMapCache::new().with_clock(time.clock());
     CacheSystemBuilder::new()
         .with_clock(time.clock())
-        .with_tier(Arc::new(l1), TierConfig::as_l1().with_ttl_scale(0.5))
+        .with_tier(Arc::new(l1), TierConfig::new(1).with_ttl_scale(0.5))
         .with_tier(Arc::new(l2), TierConfig::as_l2())
         .with_event_listener(Heard::default())
         .with_promotion_condition(move |_, _, level| {
@@ -204,7 +204,7 @@ async fn a_change_is_told_when_it_ends_though_its_caller_went_away() {
     assert_eq!(told, expected);
     let events = |cache, operation, activity| {
         let labels = [("cache", cache), ("operation", operation), ("activity", activity)];
-        system.metrics().number(&multi_tier_cache::telemetry::names::EVENTS, &labels)
+        system.metrics().number(&names::EVENTS, &labels)
     };
     assert_eq!(events("bytes", "remove", "invalidated"), Some(4.0));
     assert_eq!(events("users", "put", "inserted"), Some(1.0));
@@ -232,14 +232,14 @@ async fn a_change_of_a_fleet_is_told_when_it_ends_though_its_caller_went_away() 
     let builder = fleet.builder().unwrap().with_stage(&stage).with_event_listener(heard.clone());
     let system = fleet.join(builder).await.unwrap();
     let users: Cache<u64, String> = system.cache("users").unwrap();
-    let mut revoking = stage.hold(Step::Revoke, multi_tier_cache::testing::When::Before);
+    let mut revoking = stage.hold(Step::Revoke, At::Before);
     given_up(users.remove(&7));
     revoking.reached().await;
     assert_eq!(heard.take(), [""; 0]);
     revoking.release();
     run_all().await;
     assert_eq!(heard.take(), ["users remove invalidated"]);
-    let mut revoking = stage.hold(Step::Revoke, multi_tier_cache::testing::When::Before);
+    let mut revoking = stage.hold(Step::Revoke, At::Before);
     given_up(users.insert(&7, "Ada".to_owned()));
     revoking.reached().await;
     assert_eq!(heard.take(), [""; 0]);
