@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::heard::Heard;
 use common::run_all;
 use multi_tier_cache::backends::QuickCacheBackend;
 use multi_tier_cache::telemetry::{Activity, CacheEvent, EventListener, names};
@@ -27,25 +28,6 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 const TTL: Duration = Duration::from_secs(60);
 const VALUE: Bytes = Bytes::from_static(b"value");
-
-/// What was heard: cache, operation, activity and count of each event.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
-
-impl Heard {
-    /// Everything since the last question.
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock())
-    }
-}
-
-impl EventListener for Heard {
-    fn on_event(&self, event: &CacheEvent<'_>) {
-        let CacheEvent { cache, operation, activity, count, .. } = event;
-        let count = if *count == 1 { String::new() } else { format!(" x{count}") };
-        self.0.lock().push(format!("{cache} {} {}{count}", operation.as_str(), activity.as_str()));
-    }
-}
 
 /// One that wants to know of no hit.
 struct WithoutHits(Heard);

@@ -2,11 +2,13 @@
 #![cfg(all(feature = "test-util", feature = "redis"))]
 #![expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use multi_tier_cache::backends::QuickCacheBackend;
+use common::over_faulty;
 use multi_tier_cache::telemetry::{HealthReport, HealthStatus};
 use multi_tier_cache::testing::{Fault, Faulty, Fleet, ManualClock, Stage, Step};
 use multi_tier_cache::{CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, TierConfig, defaults};
@@ -15,14 +17,6 @@ use test_servers::RedisServer;
 
 fn parsed(report: &HealthReport) -> Value {
     serde_json::from_str(&report.to_json()).unwrap()
-}
-
-/// An L1 over a tier that fails when it is told to.
-async fn over_faulty(time: &ManualClock) -> (CacheSystem, Arc<Faulty>) {
-    let l1 = QuickCacheBackend::new(100).unwrap().with_clock(time.clock());
-    let l2 = Faulty::new(Arc::new(DashMapCache::new().with_clock(time.clock())));
-    let builder = CacheSystemBuilder::new().with_clock(time.clock()).with_tier(Arc::new(l1), TierConfig::as_l1());
-    (builder.with_tier(l2.clone(), TierConfig::as_l2()).build().await.unwrap(), l2)
 }
 
 #[tokio::test]

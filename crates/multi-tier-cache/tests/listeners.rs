@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::gated::Gate;
+use common::heard::Heard;
 use common::{Op, PATIENCE, Scripted, When, run_all};
 use futures_util::FutureExt;
 use multi_tier_cache::backends::QuickCacheBackend;
@@ -24,25 +25,6 @@ use tokio::time::timeout;
 
 const TTL: Duration = Duration::from_secs(60);
 const VALUE: Bytes = Bytes::from_static(b"value");
-
-/// What was heard: cache, operation, activity and count of each event.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
-
-impl Heard {
-    /// Everything since the last question.
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock())
-    }
-}
-
-impl EventListener for Heard {
-    fn on_event(&self, event: &CacheEvent<'_>) {
-        let CacheEvent { cache, operation, activity, count, .. } = event;
-        let count = if *count == 1 { String::new() } else { format!(" x{count}") };
-        self.0.lock().push(format!("{cache} {} {}{count}", operation.as_str(), activity.as_str()));
-    }
-}
 
 static ENCODED: AtomicUsize = AtomicUsize::new(0);
 
@@ -130,7 +112,7 @@ fn get(cache: &Arc<CacheManager>) -> JoinHandle<Option<Bytes>> {
     tokio::spawn(async move { cache.get("k").await.unwrap() })
 }
 
-/// It is called by the reader, which has taken its turn among those that write the key.
+/// It is called by the reader, which stores copies in a turn of its own: the removal waits for that turn to end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_listener_that_is_held_up_by_a_promotion_holds_up_no_removal() {
     for middle in [Some(Scripted::new("L2")), None] {

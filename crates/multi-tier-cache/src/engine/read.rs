@@ -426,7 +426,7 @@ impl Wanted<'_> {
         }
     }
 
-    /// Whether it is not a refresh in the background.
+    /// Whether somebody waits for it: nobody does for what is read in the background.
     pub(super) fn is_awaited(&self) -> bool {
         match self {
             Self::Stored(..) => true,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use multi_tier_cache::backends::QuickCacheBackend;
-use multi_tier_cache::testing::{Fault, Faulty, Fleet, Loads, ManualClock};
-use multi_tier_cache::{CacheError, CacheSystem, CacheSystemBuilder, DashMapCache, Freshness, TierConfig};
+use multi_tier_cache::testing::{Fault, Fleet, Loads, ManualClock};
+use multi_tier_cache::{CacheError, CacheSystem, CacheSystemBuilder, DashMapCache, Freshness};
 
-use crate::common::{ended, run_all, start};
+use crate::common::{ended, over_faulty, run_all, start};
 use crate::users::{TTL, Users, alone, failing_load, load, users};
 use crate::{Watch, number, owned, took};
 
@@ -158,11 +158,8 @@ async fn a_batch_over_tiers_in_process_waits_for_nothing() {
 
 #[tokio::test]
 async fn what_failed_took_time_too() {
-    let l2 = Faulty::new(Arc::new(DashMapCache::new()));
     let time = ManualClock::new();
-    let l1 = QuickCacheBackend::new(100).unwrap().with_clock(time.clock());
-    let builder = CacheSystemBuilder::new().with_clock(time.clock()).with_tier(Arc::new(l1), TierConfig::as_l1());
-    let system = builder.with_tier(l2.clone(), TierConfig::as_l2()).build().await.unwrap();
+    let (system, l2) = over_faulty(&time).await;
     let (cache, users) = (Arc::clone(system.cache_manager()), users(&system, Freshness::new(TTL)));
     for (reads, expected) in [(&[7][..], (1, 2.0)), (&[8, 9][..], (3, 6.0))] {
         l2.always(Fault::Hang);

@@ -5,22 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use multi_tier_cache::backends::QuickCacheBackend;
-use multi_tier_cache::testing::{Fault, Faulty, Loads, ManualClock};
-use multi_tier_cache::{CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, TierConfig, defaults};
+use multi_tier_cache::testing::{Fault, Loads, ManualClock};
+use multi_tier_cache::{CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, defaults};
 use test_servers::RedisServer;
 
-use crate::common::{ended, run_all, start};
+use crate::common::{ended, over_faulty, run_all, start};
 use crate::number;
 
 const VALUE: Bytes = Bytes::from_static(b"value");
-
-/// An L1 over a tier that fails when it is told to.
-async fn over_faulty(time: &ManualClock) -> (CacheSystem, Arc<Faulty>) {
-    let l1 = QuickCacheBackend::new(100).unwrap().with_clock(time.clock());
-    let l2 = Faulty::new(Arc::new(DashMapCache::new().with_clock(time.clock())));
-    let builder = CacheSystemBuilder::new().with_clock(time.clock()).with_tier(Arc::new(l1), TierConfig::as_l1());
-    (builder.with_tier(l2.clone(), TierConfig::as_l2()).build().await.unwrap(), l2)
-}
 
 #[tokio::test]
 async fn stores_in_process_tell_how_full_they_are_and_what_they_evict() {
