@@ -9,9 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::over_faulty;
+use futures_util::future::BoxFuture;
+use multi_tier_cache::entry::Entry;
 use multi_tier_cache::telemetry::{HealthReport, HealthStatus};
 use multi_tier_cache::testing::{Fault, Faulty, Fleet, ManualClock, Stage, Step};
-use multi_tier_cache::{CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, TierConfig, defaults};
+use multi_tier_cache::{
+    CacheBackend, CacheResult, CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, InProcess, TierConfig,
+    defaults,
+};
 use serde_json::{Value, json};
 use test_servers::RedisServer;
 
@@ -95,6 +100,62 @@ async fn a_tier_that_hangs_holds_up_the_report_for_its_budget_only() {
     let report = system.health_report().await;
     assert!(began.elapsed() <= defaults::TIER_BUDGET + Duration::from_millis(1), "{:?}", began.elapsed());
     assert!(!report.tiers[1].healthy && report.ready);
+}
+
+/// A store in process that never tells how it is.
+struct Mute(DashMapCache);
+
+impl InProcess for Mute {
+    fn lookup(&self, key: &str) -> Option<Entry> {
+        self.0.lookup(key)
+    }
+
+    fn store(&self, key: &Arc<str>, entry: Entry) {
+        InProcess::store(&self.0, key, entry);
+    }
+
+    fn evict(&self, key: &str) {
+        self.0.evict(key);
+    }
+
+    fn evict_where(&self, matches: &dyn Fn(&str) -> bool) {
+        self.0.evict_where(matches);
+    }
+}
+
+impl CacheBackend for Mute {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<Bytes>> {
+        self.0.get(key)
+    }
+
+    fn set_with_ttl<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>> {
+        self.0.set_with_ttl(key, value, ttl)
+    }
+
+    fn remove<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<()>> {
+        self.0.remove(key)
+    }
+
+    fn health_check(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::pending())
+    }
+
+    fn name(&self) -> &'static str {
+        "Mute"
+    }
+
+    fn in_process(self: Arc<Self>) -> Option<Arc<dyn InProcess>> {
+        Some(self)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_in_process_that_does_not_answer_holds_up_the_report_for_a_budget_only() {
+    let builder = CacheSystemBuilder::new().with_l1(Arc::new(Mute(DashMapCache::new())));
+    let system = builder.with_l2(Arc::new(DashMapCache::new())).build().await.unwrap();
+    let report = tokio::time::timeout(2 * defaults::TIER_BUDGET, system.health_report()).await.unwrap();
+    assert_eq!((report.status, report.ready), (HealthStatus::Failed, false));
+    assert!(!report.tiers[0].healthy && report.tiers[1].healthy, "{report:?}");
 }
 
 #[tokio::test]
