@@ -54,8 +54,32 @@ fn an_l1_hit_allocates_nothing() {
 #[test]
 fn a_read_takes_little_room_until_it_has_to_wait() {
     let cache = cache();
-    let size = size_of_val(&cache.get("bytes"));
-    assert!(size <= 256, "{size}");
+    let users: Cache<u64, String> = cache.cache("users").unwrap();
+    for (verb, size, most) in [
+        ("get", size_of_val(&cache.get("bytes")), 256),
+        ("typed get", size_of_val(&users.get(&7)), 48),
+        ("typed get_or_load", size_of_val(&users.get_or_load(&7, || async { Ok(String::new()) })), 48),
+    ] {
+        assert!(size <= most, "{verb}: {size}");
+    }
+}
+
+#[test]
+fn a_removal_takes_little_room() {
+    let cache = cache();
+    let users: Cache<u64, String> = cache.cache("users").unwrap();
+    for (verb, size, most) in [
+        ("invalidate", size_of_val(&cache.invalidate("k")), 192),
+        ("remove", size_of_val(&cache.remove("k")), 160),
+        ("remove_many", size_of_val(&cache.remove_many(&["k"])), 160),
+        ("remove_pattern", size_of_val(&cache.remove_pattern("k")), 160),
+        ("remove_tag", size_of_val(&cache.remove_tag("k")), 160),
+        ("clear", size_of_val(&cache.clear()), 160),
+        ("typed remove", size_of_val(&users.remove(&7)), 320),
+        ("typed remove_many", size_of_val(&users.remove_many(&[7])), 192),
+    ] {
+        assert!(size <= most, "{verb}: {size}");
+    }
 }
 
 #[test]

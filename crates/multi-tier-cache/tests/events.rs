@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::heard::Heard;
 use common::run_all;
 use multi_tier_cache::backends::QuickCacheBackend;
 use multi_tier_cache::telemetry::{Activity, CacheEvent, EventListener, names};
@@ -27,25 +28,6 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 const TTL: Duration = Duration::from_secs(60);
 const VALUE: Bytes = Bytes::from_static(b"value");
-
-/// What was heard: cache, operation, activity and count of each event.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
-
-impl Heard {
-    /// Everything since the last question.
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock())
-    }
-}
-
-impl EventListener for Heard {
-    fn on_event(&self, event: &CacheEvent<'_>) {
-        let CacheEvent { cache, operation, activity, count, .. } = event;
-        let count = if *count == 1 { String::new() } else { format!(" x{count}") };
-        self.0.lock().push(format!("{cache} {} {}{count}", operation.as_str(), activity.as_str()));
-    }
-}
 
 /// One that wants to know of no hit.
 struct WithoutHits(Heard);
@@ -66,11 +48,30 @@ struct Log {
     level: Level,
     lines: Arc<Mutex<Vec<String>>>,
     spans: Arc<AtomicU64>,
+    passages: Arc<Passages>,
+}
+
+/// How often a span was entered, and left.
+#[derive(Default)]
+struct Passages {
+    entered: AtomicU64,
+    left: AtomicU64,
+}
+
+impl Passages {
+    fn entered(&self) -> u64 {
+        self.entered.load(Ordering::Relaxed)
+    }
+
+    /// How many spans surround what runs now.
+    fn depth(&self) -> u64 {
+        self.entered() - self.left.load(Ordering::Relaxed)
+    }
 }
 
 impl Log {
     fn listen(level: Level) -> (Self, DefaultGuard) {
-        let log = Self { level, lines: Arc::default(), spans: Arc::default() };
+        let log = Self { level, lines: Arc::default(), spans: Arc::default(), passages: Arc::default() };
         let guard = set_default(log.clone());
         (log, guard)
     }
@@ -117,8 +118,14 @@ impl Subscriber for Log {
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
+
+    fn enter(&self, _: &Id) {
+        self.passages.entered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn exit(&self, _: &Id) {
+        self.passages.left.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 async fn in_process(listener: impl EventListener + 'static) -> CacheSystem {
@@ -304,6 +311,38 @@ async fn spans_surround_what_is_waited_for() {
     let span = |name: &str| format!("DEBUG multi_tier_cache::span {name} cache.name=\"users\"");
     let expected = [names::SPAN_READ, names::SPAN_LOAD, names::SPAN_PUT, names::SPAN_INVALIDATE].map(span);
     assert_eq!(spans, expected);
+}
+
+#[tokio::test]
+async fn one_span_surrounds_all_that_a_batch_waits_for() {
+    let (log, _guard) = Log::listen(Level::DEBUG);
+    let system = Fleet::new().instance().await.unwrap();
+    let users: Cache<u64, String> = system.cache("users").unwrap();
+    let spans = || -> Vec<_> {
+        let told = log.take().into_iter().filter(|line| line.contains("::span"));
+        told.map(|line| line.strip_prefix("DEBUG multi_tier_cache::span ").unwrap().to_owned()).collect()
+    };
+    let span = |name: &str| format!("{name} cache.name=\"users\"");
+    spans();
+    users.get_many(&[7, 8, 9]).await.unwrap();
+    assert_eq!(spans(), [span(names::SPAN_READ)]);
+    assert!(log.passages.entered() > 0, "what is read is read within it");
+    let (around, inside) = (Arc::clone(&log.passages), Arc::new(AtomicU64::new(0)));
+    let seen = Arc::clone(&inside);
+    let loaded = move |keys: Vec<u64>| {
+        seen.store(around.depth(), Ordering::Relaxed);
+        async move { Ok::<_, CacheError>(keys.into_iter().map(|key| (key, String::new()))) }
+    };
+    users.get_or_load_many(&[7, 8], loaded.clone()).await.unwrap();
+    let read = spans();
+    assert_eq!((&read[0], read.len()), (&span(names::SPAN_READ), 3));
+    assert!(read[1..].iter().all(|told| *told == span(names::SPAN_LOAD)), "{read:?}");
+    assert_eq!(inside.load(Ordering::Relaxed), 2, "the loader runs within the load, and that within the read");
+    let before = log.passages.entered();
+    users.get_many(&[7, 8]).await.unwrap();
+    users.get_or_load_many(&[7, 8], loaded).await.unwrap();
+    assert_eq!((spans(), log.passages.entered()), (vec![], before), "hits in process wait for nothing");
+    assert_eq!(log.passages.depth(), 0);
 }
 
 #[tokio::test]

@@ -2,27 +2,26 @@
 #![cfg(all(feature = "test-util", feature = "redis"))]
 #![expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use multi_tier_cache::backends::QuickCacheBackend;
+use common::over_faulty;
+use futures_util::future::BoxFuture;
+use multi_tier_cache::entry::Entry;
 use multi_tier_cache::telemetry::{HealthReport, HealthStatus};
 use multi_tier_cache::testing::{Fault, Faulty, Fleet, ManualClock, Stage, Step};
-use multi_tier_cache::{CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, TierConfig, defaults};
+use multi_tier_cache::{
+    CacheBackend, CacheResult, CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, InProcess, TierConfig,
+    defaults,
+};
 use serde_json::{Value, json};
 use test_servers::RedisServer;
 
 fn parsed(report: &HealthReport) -> Value {
     serde_json::from_str(&report.to_json()).unwrap()
-}
-
-/// An L1 over a tier that fails when it is told to.
-async fn over_faulty(time: &ManualClock) -> (CacheSystem, Arc<Faulty>) {
-    let l1 = QuickCacheBackend::new(100).unwrap().with_clock(time.clock());
-    let l2 = Faulty::new(Arc::new(DashMapCache::new().with_clock(time.clock())));
-    let builder = CacheSystemBuilder::new().with_clock(time.clock()).with_tier(Arc::new(l1), TierConfig::as_l1());
-    (builder.with_tier(l2.clone(), TierConfig::as_l2()).build().await.unwrap(), l2)
 }
 
 #[tokio::test]
@@ -66,6 +65,21 @@ async fn an_outage_below_degrades_and_is_over_when_the_tier_answers() {
 }
 
 #[tokio::test]
+async fn a_report_that_finds_a_tier_well_again_says_nothing_of_its_last_failure() {
+    let (system, l2) = over_faulty(&ManualClock::new()).await;
+    l2.script([Fault::Fail]);
+    assert!(system.cache_manager().get("k").await.is_err());
+    let report = system.health_report().await;
+    assert_eq!((report.status, report.ready), (HealthStatus::Ok, true));
+    let tier = &report.tiers[1];
+    assert!(tier.healthy && !tier.left_alone && tier.reasons.is_empty() && tier.errors == 1, "{tier:?}");
+    l2.script([Fault::Fail, Fault::Fail]);
+    assert!(system.cache_manager().get("k").await.is_err());
+    let tier = system.health_report().await.tiers.remove(1);
+    assert!(!tier.healthy && tier.left_alone, "{tier:?}");
+}
+
+#[tokio::test]
 async fn a_cache_whose_first_tier_does_not_work_is_not_ready() {
     let l1 = Faulty::new(Arc::new(DashMapCache::new()));
     let builder = CacheSystemBuilder::new().with_tier(l1.clone(), TierConfig::as_l1());
@@ -86,6 +100,62 @@ async fn a_tier_that_hangs_holds_up_the_report_for_its_budget_only() {
     let report = system.health_report().await;
     assert!(began.elapsed() <= defaults::TIER_BUDGET + Duration::from_millis(1), "{:?}", began.elapsed());
     assert!(!report.tiers[1].healthy && report.ready);
+}
+
+/// A store in process that never tells how it is.
+struct Mute(DashMapCache);
+
+impl InProcess for Mute {
+    fn lookup(&self, key: &str) -> Option<Entry> {
+        self.0.lookup(key)
+    }
+
+    fn store(&self, key: &Arc<str>, entry: Entry) {
+        InProcess::store(&self.0, key, entry);
+    }
+
+    fn evict(&self, key: &str) {
+        self.0.evict(key);
+    }
+
+    fn evict_where(&self, matches: &dyn Fn(&str) -> bool) {
+        self.0.evict_where(matches);
+    }
+}
+
+impl CacheBackend for Mute {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<Bytes>> {
+        self.0.get(key)
+    }
+
+    fn set_with_ttl<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, CacheResult<()>> {
+        self.0.set_with_ttl(key, value, ttl)
+    }
+
+    fn remove<'a>(&'a self, key: &'a str) -> BoxFuture<'a, CacheResult<()>> {
+        self.0.remove(key)
+    }
+
+    fn health_check(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::pending())
+    }
+
+    fn name(&self) -> &'static str {
+        "Mute"
+    }
+
+    fn in_process(self: Arc<Self>) -> Option<Arc<dyn InProcess>> {
+        Some(self)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_in_process_that_does_not_answer_holds_up_the_report_for_a_budget_only() {
+    let builder = CacheSystemBuilder::new().with_l1(Arc::new(Mute(DashMapCache::new())));
+    let system = builder.with_l2(Arc::new(DashMapCache::new())).build().await.unwrap();
+    let report = tokio::time::timeout(2 * defaults::TIER_BUDGET, system.health_report()).await.unwrap();
+    assert_eq!((report.status, report.ready), (HealthStatus::Failed, false));
+    assert!(!report.tiers[0].healthy && report.tiers[1].healthy, "{report:?}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::bulk::Bulk;
-use super::fetch::{Fetch, Loader, Look, Progress, Reread, Rules};
+use super::fetch::{Fetch, Loader, Look, Progress, Reread, Rules, Tally};
 use super::key::Beginning;
 use super::loaded::Fetched;
 use super::stats::{Count, Counters};
@@ -324,8 +324,8 @@ impl<V: Send + Sync + 'static> Core<V> {
         }
         self.counters.refreshes.one();
         let rules = Rules { newer_than: old.facts().map(|facts| facts.made), ..rules };
-        let fetch = Fetch { look: Look::new(self, key, rules), loader: Some(loader) };
-        Some((refreshing, fetch))
+        let look = Look { tally: Tally::Refresh, ..Look::new(self, key, rules) };
+        Some((refreshing, Fetch { look, loader: Some(loader) }))
     }
 
     /// The same for many values of one loader, which is asked for all of them at once.

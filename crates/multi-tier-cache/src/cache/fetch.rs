@@ -57,6 +57,8 @@ pub(super) enum Tally {
     First,
     /// Another read of its caller goes on, and counts.
     Aside,
+    /// All that a refresh in the background asks, for which nobody waits.
+    Refresh,
 }
 
 /// Judges entries by their age.
@@ -148,7 +150,15 @@ impl<V: Send + Sync + 'static> Judge for Look<V> {
     }
 
     fn counts(&self, found: bool) -> bool {
-        self.tally == Tally::Request || self.tally == Tally::First && found
+        match self.tally {
+            Tally::Request | Tally::Refresh => true,
+            Tally::First => found,
+            Tally::Aside => false,
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.tally != Tally::Refresh
     }
 
     fn waits(&mut self, now: Moment) -> Moment {
@@ -182,6 +192,10 @@ impl<V: Send + Sync + 'static> Judge for Reread<V> {
         true
     }
 
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
     fn series(&self) -> Option<&Arc<Series>> {
         Some(&self.0.series)
     }
@@ -208,6 +222,10 @@ impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Judge for Fetch<'_, V, 
 
     fn skips(&self, position: usize) -> bool {
         self.look.skips(position)
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.look.is_awaited()
     }
 
     fn waits(&mut self, now: Moment) -> Moment {

@@ -474,8 +474,8 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         self.remove_told(Removal::Pattern(pattern.into())).await
     }
 
-    async fn remove_told(&self, what: Removal<'_>) -> CacheResult<Option<Position>> {
-        self.core.engine.remove(&self.core.series, what).await
+    fn remove_told<'a>(&'a self, what: Removal<'a>) -> impl Future<Output = CacheResult<Option<Position>>> + 'a {
+        self.core.engine.remove(&self.core.series, what)
     }
 
     /// What happened in this cache so far.

@@ -163,8 +163,8 @@ impl CacheManager {
         self.engine.coherence()
     }
 
-    async fn remove_told(&self, what: Removal<'_>) -> CacheResult<Option<Position>> {
-        self.engine.remove(self.engine.telemetry().bytes(), what).await
+    fn remove_told<'a>(&'a self, what: Removal<'a>) -> impl Future<Output = CacheResult<Option<Position>>> + 'a {
+        self.engine.remove(self.engine.telemetry().bytes(), what)
     }
 
     /// Whether any cache may answer a call with these options.

@@ -47,6 +47,11 @@ pub(crate) trait Judge: Send {
         true
     }
 
+    /// Whether somebody waits for it, who may be coalesced with others.
+    fn is_awaited(&self) -> bool {
+        true
+    }
+
     /// Whether the tier at this place is left out: not asked, and not given a copy.
     fn skips(&self, _position: usize) -> bool {
         false

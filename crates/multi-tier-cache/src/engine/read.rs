@@ -426,6 +426,15 @@ impl Wanted<'_> {
         }
     }
 
+    /// Whether somebody waits for it: nobody does for what is read in the background.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self {
+            Self::Stored(..) => true,
+            Self::Judged(judge) => judge.is_awaited(),
+            Self::Loaded(loader, _) => loader.is_awaited(),
+        }
+    }
+
     /// It waits from `now` on. Answers when it began.
     pub(super) fn waits(&mut self, now: Moment) -> Moment {
         match self {

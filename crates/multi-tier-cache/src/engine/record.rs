@@ -20,7 +20,7 @@ impl Engine {
 
     /// The same for what another request was answered.
     pub(super) fn followed(&self, answer: Answer, wanted: &Wanted<'_>, began: Began) -> Answer {
-        if self.count(&answer, wanted, began) {
+        if self.count(&answer, wanted, began) && wanted.is_awaited() {
             self.stats.coalesced();
         }
         answer

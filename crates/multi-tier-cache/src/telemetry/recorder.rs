@@ -258,4 +258,17 @@ mod tests {
         assert!(Arc::ptr_eq(telemetry.bytes(), &telemetry.owner("cache-7")));
         assert!(Arc::ptr_eq(telemetry.bytes(), &telemetry.series("bytes", "bytes:")));
     }
+
+    #[test]
+    fn a_cache_beyond_those_that_are_known_is_not_remembered() {
+        let telemetry = Telemetry::default();
+        for number in 0..defaults::TELEMETRY_CACHES_KNOWN + 50 {
+            let series = telemetry.series(&format!("cache-{number}"), &format!("cache-{number}:"));
+            assert_eq!(Arc::ptr_eq(&series, &telemetry.other), number >= defaults::TELEMETRY_CACHES);
+        }
+        assert_eq!(telemetry.named.read().len(), defaults::TELEMETRY_CACHES_KNOWN);
+        let owner = |number: usize| telemetry.owner(&format!("cache-{number}:key"));
+        assert!(Arc::ptr_eq(&telemetry.other, &owner(defaults::TELEMETRY_CACHES_KNOWN - 1)));
+        assert!(Arc::ptr_eq(&telemetry.bytes, &owner(defaults::TELEMETRY_CACHES_KNOWN)));
+    }
 }

@@ -40,6 +40,12 @@ impl Gate {
         let ((reached, was_reached), (release, released)) = (channel(), channel());
         (Self { reached, released }, was_reached, release)
     }
+
+    /// The thread is there, and waits.
+    pub(crate) fn pass(self) {
+        self.reached.send(()).unwrap();
+        self.released.recv_timeout(PATIENCE).unwrap();
+    }
 }
 
 /// The gates that threads pass one after the other; after the last there is none.
@@ -53,8 +59,7 @@ impl Gates {
     pub(crate) fn pass(&self) {
         let next = self.0.lock().pop_front();
         if let Some(gate) = next.flatten() {
-            gate.reached.send(()).unwrap();
-            gate.released.recv_timeout(PATIENCE).unwrap();
+            gate.pass();
         }
     }
 }

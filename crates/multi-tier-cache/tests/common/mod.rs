@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs, reason = "each test file uses its part; a test may panic")]
 
 pub(crate) mod gated;
+pub(crate) mod heard;
 
 use std::collections::HashMap;
 use std::future::{Future, pending};
@@ -14,11 +15,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use multi_tier_cache::error::Failure;
 #[cfg(feature = "test-util")]
-use multi_tier_cache::testing::ManualClock;
+use multi_tier_cache::testing::{Faulty, ManualClock};
 use multi_tier_cache::traits::{CacheBackend, Capabilities, L2CacheBackend};
 use multi_tier_cache::{CacheError, CacheManager, CacheResult, CacheTier};
 #[cfg(feature = "test-util")]
-use multi_tier_cache::{CacheSystemBuilder, TierConfig};
+use multi_tier_cache::{CacheSystem, CacheSystemBuilder, DashMapCache, QuickCacheBackend, TierConfig};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -346,6 +347,15 @@ pub(crate) async fn manager_on(time: &ManualClock, tiers: Vec<Arc<dyn L2CacheBac
     let config = |level| TierConfig::new(level).with_promotion_frequency(1);
     let stack = |builder: CacheSystemBuilder, (backend, level)| builder.with_tier(backend, config(level));
     tiers.into_iter().zip(1..).fold(builder, stack).build().await.unwrap().cache_manager
+}
+
+/// An L1 over a tier that fails when it is told to.
+#[cfg(feature = "test-util")]
+pub(crate) async fn over_faulty(time: &ManualClock) -> (CacheSystem, Arc<Faulty>) {
+    let l1 = QuickCacheBackend::new(100).unwrap().with_clock(time.clock());
+    let l2 = Faulty::new(Arc::new(DashMapCache::new().with_clock(time.clock())));
+    let builder = CacheSystemBuilder::new().with_clock(time.clock()).with_tier(Arc::new(l1), TierConfig::as_l1());
+    (builder.with_tier(l2.clone(), TierConfig::as_l2()).build().await.unwrap(), l2)
 }
 
 /// Starts `work` and lets it run until it waits for something the test holds. For single-threaded tests.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use multi_tier_cache::telemetry::names;
+use multi_tier_cache::telemetry::{Metrics, names};
 use multi_tier_cache::{Cache, CacheManager, CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, defaults};
 use test_servers::RedisServer;
 
@@ -77,6 +77,13 @@ fn histogram_base(line: &str) -> &str {
     endings.iter().find_map(|ending| line.strip_suffix(ending)).unwrap_or_else(|| panic!("{line} is of no histogram"))
 }
 
+/// Fails for a name that no label may have, or that Prometheus keeps for itself.
+fn check_label(label: &str) {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    assert!(label.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && label.chars().all(allowed), "{label}");
+    assert!(!label.starts_with("__"), "{label}");
+}
+
 /// Name, labels and value of a line.
 fn sample(line: &str) -> (String, Labels, f64) {
     let (series, value) = line.rsplit_once(' ').unwrap();
@@ -101,6 +108,7 @@ fn sample(line: &str) -> (String, Labels, f64) {
                 (true, other) => panic!("\\{other} in {line}"),
             }
         }
+        check_label(label);
         assert!(labels.insert(label.to_owned(), text).is_none(), "{line}");
         rest = &quoted[end.unwrap() + 1..];
         rest = rest.strip_prefix(',').unwrap_or(rest);
@@ -199,6 +207,56 @@ async fn names_that_are_taken_or_strange_are_written_all_the_same() {
         let labels = pairs.map(|(label, value)| (label.to_owned(), value.to_owned())).into_iter().collect();
         assert_eq!(exposition.series.get(&("mtc_events_total".to_owned(), labels)), Some(&1.0), "{name}");
     }
+}
+
+#[tokio::test]
+async fn whatever_label_a_program_adds_the_text_stays_valid() {
+    let (manager, caches) = small(&["users".to_owned()]).await;
+    caches[0].insert("k", "value".to_owned()).await.unwrap();
+    let series = |metrics: &Metrics| Exposition::parse(&metrics.prometheus()).series;
+    let plain = series(&manager.metrics());
+    for label in ["cache", "le", "quantile", "tier", "", "_", "__", "__x", "__9", "9a", "ü", "üü", "a b", "a\"\n"] {
+        let once = series(&manager.metrics().labelled(label, "one"));
+        assert_eq!(once.len(), plain.len(), "{label}");
+        for (line, labels) in once.keys() {
+            let known = plain
+                .keys()
+                .filter(|(name, own)| name == line && own.iter().all(|own| labels.get(own.0) == Some(own.1)));
+            assert_eq!(known.count(), 1, "{label}: {line} {labels:?}");
+        }
+        let twice = series(&manager.metrics().labelled(label, "one").labelled(label, "two"));
+        assert_eq!(twice.len(), plain.len(), "{label}");
+        assert!(
+            twice.keys().all(|(_, labels)| labels.values().filter(|value| *value == "two").count() == 1),
+            "{label}"
+        );
+        assert!(twice.keys().all(|(_, labels)| !labels.values().any(|value| value == "one")), "{label}");
+        let two = [("a", "one"), ("b", "two")]
+            .map(|(own, value)| manager.metrics().labelled(label, own).labelled("p", value));
+        let [one, other] = two;
+        assert_eq!(series(&one.and(other)).len(), 2 * plain.len(), "{label}");
+    }
+}
+
+#[tokio::test]
+async fn promotions_of_a_cache_beyond_those_that_are_named_are_told_with_the_others() {
+    let shared = Arc::new(DashMapCache::new());
+    let system =
+        || CacheSystemBuilder::new().with_l2(Arc::clone(&shared) as _).with_promotion_condition(|_, _, _| true);
+    let (one, other) = (system().build().await.unwrap(), system().build().await.unwrap());
+    let known: Vec<Cache<u64, String>> =
+        (0..defaults::TELEMETRY_CACHES).map(|number| other.cache(&format!("cache-{number}")).unwrap()).collect();
+    for name in ["cache-7", "further"] {
+        let writer: Cache<u64, String> = one.cache(name).unwrap();
+        writer.insert(&7, "Ada".to_owned()).await.unwrap();
+        let reader: Cache<u64, String> = other.cache(name).unwrap();
+        assert!(reader.get(&7).await.unwrap().is_some());
+    }
+    let metrics = other.metrics();
+    let promotions =
+        |cache| metrics.number(&names::EVENTS, &[("cache", cache), ("operation", "get"), ("activity", "promotion")]);
+    assert_eq!(["cache-7", "other", "bytes"].map(promotions), [Some(1.0), Some(1.0), Some(0.0)]);
+    drop(known);
 }
 
 #[tokio::test]

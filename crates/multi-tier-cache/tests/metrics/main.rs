@@ -8,15 +8,19 @@
 mod catalogue;
 #[path = "../common/mod.rs"]
 mod common;
+mod durations;
 mod exposition;
+mod failures;
 mod fleet;
 mod reads;
+mod refreshes;
 mod tiers;
+mod users;
 
 use std::collections::BTreeMap;
 
 use multi_tier_cache::CacheManager;
-use multi_tier_cache::telemetry::{Metrics, Value};
+use multi_tier_cache::telemetry::{Metric, Metrics, Value, names};
 
 /// The number of every series by its name and labels; of histograms, how many durations they have.
 fn numbers(metrics: &Metrics) -> BTreeMap<String, f64> {
@@ -75,4 +79,18 @@ fn owned(expected: &[(&str, i64)]) -> Vec<(String, i64)> {
 
 fn number(cache: &CacheManager, name: &str) -> f64 {
     numbers(&cache.metrics()).get(name).copied().unwrap_or_else(|| panic!("{name} is not told"))
+}
+
+/// How many durations or ages were counted so far, and how many seconds they are together.
+fn histogram(cache: &CacheManager, metric: &Metric, labels: &[(&str, &str)]) -> (u64, f64) {
+    let metrics = cache.metrics();
+    match &metrics.sample(metric, labels).unwrap().value {
+        Value::Histogram(histogram) => (histogram.count(), histogram.sum),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The same of an operation on typed cache `users`.
+fn took(cache: &CacheManager, operation: &str) -> (u64, f64) {
+    histogram(cache, &names::OPERATION_DURATION, &[("cache", "users"), ("operation", operation)])
 }

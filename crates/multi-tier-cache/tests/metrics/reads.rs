@@ -4,37 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use multi_tier_cache::error::Failure;
 use multi_tier_cache::telemetry::names;
 use multi_tier_cache::testing::{Fault, Faulty, Fleet, Loads};
 use multi_tier_cache::{
-    Cache, CacheError, CacheManager, CacheResult, CacheStrategy, CacheSystem, CallOptions, DashMapCache, EarlyRefresh,
-    Freshness, LoadError, Loaded,
+    Cache, CacheError, CacheManager, CacheResult, CacheStrategy, CallOptions, DashMapCache, EarlyRefresh, Freshness,
+    LoadError, Loaded,
 };
 
 use crate::common::{ended, run_all, start};
-use crate::{Watch, number, owned};
-
-const TTL: Duration = Duration::from_secs(60);
-
-type Users = Cache<u64, String>;
-
-fn users(system: &CacheSystem, freshness: Freshness) -> Users {
-    system.cache_builder("users").freshness(freshness).build().unwrap()
-}
-
-/// An instance without a bus, so that hits need no proof however far the clock moves.
-async fn alone(fleet: &Fleet) -> CacheSystem {
-    fleet.join(fleet.builder().unwrap().without_invalidation()).await.unwrap()
-}
-
-async fn load(users: &Users, key: u64) -> CacheResult<Arc<String>> {
-    users.get_or_load(&key, || async { Ok("Ada".to_owned()) }).await
-}
-
-async fn failing_load(users: &Users, key: u64) -> CacheResult<Arc<String>> {
-    users.get_or_load(&key, || async { Err(CacheError::BackendError(Failure::new("the source is away"))) }).await
-}
+use crate::users::{TTL, alone, failing_load, load, users};
+use crate::{Watch, histogram, number, owned, took};
 
 async fn compute(cache: &CacheManager, key: &str) -> CacheResult<Bytes> {
     let load = || async { Ok(Bytes::from_static(b"value")) };
@@ -173,15 +152,7 @@ async fn callers_that_wait_for_one_load_are_coalesced() {
         ended(caller).await.unwrap();
     }
     assert_eq!((number(cache, "mtc_coalesced_total"), number(cache, "mtc_loads_running")), (9.0, 0.0));
-    let metrics = cache.metrics();
-    let took = |operation| {
-        let sample = metrics.sample(&names::OPERATION_DURATION, &[("cache", "users"), ("operation", operation)]);
-        match &sample.unwrap().value {
-            multi_tier_cache::telemetry::Value::Histogram(took) => (took.count(), took.sum),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!((took("load"), took("get")), ((1, 2.0), (10, 20.0)));
+    assert_eq!((took(cache, "load"), took(cache, "get")), ((1, 2.0), (10, 20.0)));
 }
 
 #[tokio::test]
@@ -219,11 +190,9 @@ async fn the_age_of_a_hit_counts_from_its_load_wherever_it_was_made() {
         // The first is a hit of the shared tier, the second one in process.
         there.get(&7).await.unwrap();
     }
-    let metrics = other.metrics();
-    let sample = metrics.sample(&names::HIT_AGE, &[("cache", "users")]).unwrap();
-    let multi_tier_cache::telemetry::Value::Histogram(ages) = &sample.value else { panic!("{sample:?}") };
-    assert_eq!(ages.count(), 2);
-    assert!((ages.sum - 60.0).abs() < 0.1, "{}", ages.sum);
+    let (count, sum) = histogram(other.cache_manager(), &names::HIT_AGE, &[("cache", "users")]);
+    assert_eq!(count, 2);
+    assert!((sum - 60.0).abs() < 0.1, "{sum}");
 }
 
 #[tokio::test]
@@ -269,4 +238,32 @@ async fn a_read_that_no_tier_could_answer_is_an_error() {
     watch.expect_events(&[("bytes get error", 1), ("users get error", 3)]);
     assert!(users.remove(&7).await.is_err());
     watch.expect_events(&[("users remove error", 1)]);
+}
+
+/// By the machine's clock a few hits are taken now and then; one that is moved by hand would show by chance only.
+#[tokio::test]
+async fn every_hit_tells_its_age_where_time_is_moved_by_hand() {
+    let fleet = Fleet::new();
+    let system = fleet.instance().await.unwrap();
+    let users = users(&system, Freshness::new(TTL));
+    load(&users, 7).await.unwrap();
+    for _ in 0..200 {
+        users.get(&7).await.unwrap();
+    }
+    let ages = histogram(system.cache_manager(), &names::HIT_AGE, &[("cache", "users")]);
+    assert_eq!(ages, (200, 0.0));
+}
+
+#[tokio::test]
+async fn a_key_that_is_named_several_times_is_removed_once() {
+    let fleet = Fleet::new();
+    let system = fleet.instance().await.unwrap();
+    let (cache, users) = (system.cache_manager(), users(&system, Freshness::new(TTL)));
+    let mut watch = Watch::new(cache);
+    cache.remove_many(&["k", "k", "k"]).await.unwrap();
+    watch.expect_events(&[("bytes remove invalidated", 1)]);
+    cache.remove_many(&["k", "l", "k"]).await.unwrap();
+    watch.expect_events(&[("bytes remove invalidated", 2)]);
+    users.remove_many(&[7, 7, 7]).await.unwrap();
+    watch.expect_events(&[("users remove invalidated", 1)]);
 }

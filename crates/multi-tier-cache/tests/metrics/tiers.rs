@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use multi_tier_cache::backends::QuickCacheBackend;
-use multi_tier_cache::testing::{Fault, Faulty, ManualClock};
-use multi_tier_cache::{CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, TierConfig, defaults};
+use multi_tier_cache::testing::{Fault, Loads, ManualClock};
+use multi_tier_cache::{CacheStrategy, CacheSystem, CacheSystemBuilder, DashMapCache, defaults};
 use test_servers::RedisServer;
 
+use crate::common::{ended, over_faulty, run_all, start};
 use crate::number;
 
 const VALUE: Bytes = Bytes::from_static(b"value");
@@ -42,10 +43,7 @@ async fn stores_in_process_tell_how_full_they_are_and_what_they_evict() {
 #[tokio::test]
 async fn a_tier_that_fails_opens_its_breaker_until_it_answers_again() {
     let time = ManualClock::new();
-    let l2 = Faulty::new(Arc::new(DashMapCache::new().with_clock(time.clock())));
-    let l1 = QuickCacheBackend::new(100).unwrap().with_clock(time.clock());
-    let builder = CacheSystemBuilder::new().with_clock(time.clock()).with_tier(Arc::new(l1), TierConfig::as_l1());
-    let system = builder.with_tier(l2.clone(), TierConfig::as_l2()).build().await.unwrap();
+    let (system, l2) = over_faulty(&time).await;
     let cache = system.cache_manager();
     let breaker = || number(cache, "mtc_tier_breaker_open L2 Faulty");
     assert!(cache.get("k").await.unwrap().is_none());
@@ -93,4 +91,77 @@ async fn a_killed_redis_is_left_alone_and_owes_what_it_was_not_told() {
     };
     tokio::time::timeout(Duration::from_secs(20), back).await.unwrap();
     assert_eq!(number(cache, "mtc_tier_breaker_open L2 Redis"), 0.0);
+}
+
+#[tokio::test]
+async fn an_idle_tier_whose_health_check_succeeds_is_not_left_alone() {
+    let (system, l2) = over_faulty(&ManualClock::new()).await;
+    let cache = system.cache_manager();
+    l2.script([Fault::Fail]);
+    assert!(cache.get("k").await.is_err());
+    assert_eq!(number(cache, "mtc_tier_breaker_open L2 Faulty"), 1.0);
+    assert!(system.health_report().await.tiers[1].healthy);
+    assert_eq!(number(cache, "mtc_tier_breaker_open L2 Faulty"), 0.0);
+    assert!(cache.get("k").await.is_ok(), "it is asked again");
+    l2.script([Fault::Fail, Fault::Fail]);
+    assert!(cache.get("k").await.is_err());
+    assert!(!system.health_report().await.tiers[1].healthy);
+    assert_eq!(number(cache, "mtc_tier_breaker_open L2 Faulty"), 1.0, "a failed check shows nothing");
+}
+
+#[tokio::test]
+async fn an_idle_tier_that_has_made_up_for_a_removal_is_not_left_alone() {
+    let (system, l2) = over_faulty(&ManualClock::new()).await;
+    let cache = system.cache_manager();
+    l2.script([Fault::Fail]);
+    assert!(cache.invalidate("k").await.is_err());
+    let made_up = async {
+        while number(cache, "mtc_tier_pending_removals L2 Faulty") > 0.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), made_up).await.unwrap();
+    run_all().await;
+    assert_eq!(number(cache, "mtc_tier_breaker_open L2 Faulty"), 0.0);
+}
+
+#[tokio::test]
+async fn an_idle_redis_that_is_back_is_not_left_alone() {
+    let mut server = RedisServer::start().unwrap();
+    let system = CacheSystem::with_redis_url(&server.url()).await.unwrap();
+    let cache = system.cache_manager();
+    cache.get("k").await.unwrap();
+    server.kill().unwrap();
+    assert!(cache.get("k").await.is_err());
+    assert_eq!(number(cache, "mtc_tier_breaker_open L2 Redis"), 1.0);
+    server.restart().unwrap();
+    let back = async {
+        loop {
+            let health = cache.health().await;
+            assert!(!(health[1].healthy && health[1].left_alone), "{health:?}");
+            if health[1].healthy {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), back).await.unwrap();
+    assert_eq!(number(cache, "mtc_tier_breaker_open L2 Redis"), 0.0);
+}
+
+#[tokio::test]
+async fn no_load_runs_where_nothing_bounds_them() {
+    let builder = CacheSystemBuilder::new().with_l2(Arc::new(DashMapCache::new()));
+    let system = builder.with_max_concurrent_loads(usize::MAX).build().await.unwrap();
+    let (cache, loads) = (Arc::clone(system.cache_manager()), Loads::new());
+    assert_eq!(number(&cache, "mtc_loads_running"), 0.0);
+    let (held, counted, loading) = (loads.hold(), loads.clone(), Arc::clone(&cache));
+    let load = move || counted.load(async { Ok(VALUE) });
+    let call = start(async move { loading.get_or_compute_with("k", CacheStrategy::ShortTerm, load).await });
+    let call = call.await;
+    loads.begun(1).await;
+    assert_eq!(number(&cache, "mtc_loads_running"), 1.0);
+    held.release();
+    ended(call).await.unwrap();
+    assert_eq!(number(&cache, "mtc_loads_running"), 0.0);
 }
