@@ -96,7 +96,7 @@ use key::KeyBuf;
 
 use crate::clock::Moment;
 use crate::coordinator::Position;
-use crate::engine::{Judge as _, Put, Removal, Source, Wanted};
+use crate::engine::{Judge as _, Put, Removal, Source, Wanted, slowly};
 use crate::error::{CacheError, CacheResult};
 use crate::policy::{Lifespan, Verdict};
 use crate::telemetry::Began;
@@ -143,7 +143,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
         match self.fresh(key) {
             Some(value) => Ok(value),
             // Boxed, as every way but the quickest: a hit must not move a future that is made for it.
-            None => Box::pin(self.get_slowly(self.key(key))).await,
+            None => slowly(|| self.get_slowly(self.key(key))).await,
         }
     }
 
@@ -193,8 +193,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             Some(None) => Err(CacheError::NotFound),
             None => {
                 // The error is made another in the box as well.
-                let loaded = async { self.get_or_try_load(key, load).await.map_err(LoadError::into_cache_error) };
-                Box::pin(loaded).await
+                slowly(|| async { self.get_or_try_load(key, load).await.map_err(LoadError::into_cache_error) }).await
             }
         }
     }
@@ -215,7 +214,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             return value.ok_or(LoadError::Cache(CacheError::NotFound));
         }
         let load = move |_| async move { load().await.map(Loaded::new) };
-        let fetched = Box::pin(self.fetch(key, &CallOptions::default(), load)).await?;
+        let fetched = slowly(|| async { self.fetch(key, &CallOptions::default(), load).await }).await?;
         // Another call's loader may have answered that there is none.
         fetched.into_value().ok_or(LoadError::Cache(CacheError::NotFound))
     }
@@ -237,7 +236,7 @@ impl<K, V: Send + Sync + 'static> Cache<K, V> {
             return Ok(value);
         }
         let load = move |_| async move { load().await.map(Loaded::from) };
-        Box::pin(self.fetch(key, &CallOptions::default(), load)).await.map(Fetched::into_value)
+        slowly(|| async { self.fetch(key, &CallOptions::default(), load).await.map(Fetched::into_value) }).await
     }
 
     /// The complete form: the loader knows the value it replaces and decides how its own is kept, the caller sets

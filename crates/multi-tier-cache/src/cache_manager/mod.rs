@@ -18,7 +18,7 @@ use crate::cache::{Cache, CacheBuilder, CallOptions};
 use crate::clock::Moment;
 use crate::coordinator::{Position, Tag};
 use crate::defaults;
-use crate::engine::{Engine, Options, Put, Wanted};
+use crate::engine::{Engine, Options, Put, Wanted, slowly};
 use crate::entry::Entry;
 use crate::error::{CacheError, CacheResult};
 #[cfg(all(feature = "moka", feature = "redis"))]
@@ -197,7 +197,8 @@ impl CacheManager {
         if let Some(bytes) = self.engine.fresh_bytes(key, Some) {
             return Ok(bytes);
         }
-        Box::pin(self.get_or_compute_with_options(key, &CallOptions::new(strategy), compute)).await
+        slowly(|| async move { self.get_or_compute_with_options(key, &CallOptions::new(strategy), compute).await })
+            .await
     }
 
     /// The value of `key`, computed by `compute` if no tier has it; otherwise as
@@ -221,7 +222,10 @@ impl CacheManager {
         if let Some(value) = self.engine.fresh_bytes(key, |bytes| self.serializer.deserialize(&bytes).ok()) {
             return Ok(value);
         }
-        Box::pin(self.get_or_compute_typed_with_options(key, &CallOptions::new(strategy), compute)).await
+        slowly(
+            || async move { self.get_or_compute_typed_with_options(key, &CallOptions::new(strategy), compute).await },
+        )
+        .await
     }
 
     /// The value of `key`, shared: as [`get_or_compute_typed`](Self::get_or_compute_typed), but an in-process tier
@@ -243,7 +247,10 @@ impl CacheManager {
         if let Some(value) = self.engine.fresh_object(key) {
             return Ok(value);
         }
-        Box::pin(self.get_or_compute_shared_with_options(key, &CallOptions::new(strategy), compute)).await
+        slowly(
+            || async move { self.get_or_compute_shared_with_options(key, &CallOptions::new(strategy), compute).await },
+        )
+        .await
     }
 
     /// Removes `key` from every tier: no read that starts after this returns a value computed or read before it. With

@@ -216,7 +216,7 @@ impl Engine {
         let entry = value.tagged(put.tags);
         if self.is_local() {
             let now = self.options.clock.now();
-            self.local.put(key, |position| {
+            self.local.put(key, now, |position| {
                 let skipped = put.skipped.contains(&position);
                 if skipped { None } else { self.entry_at(position, &entry, put.span, now) }
             });

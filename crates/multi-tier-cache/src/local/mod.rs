@@ -170,9 +170,9 @@ impl<T: Clone> Local<T> {
     }
 
     /// Replaces `key` in every in-process tier at once, dropping it where there is no entry for it: a put where no
-    /// other tier has to be asked.
-    pub(crate) fn put(&self, key: &str, entry_at: impl Fn(usize) -> Option<Entry>) {
-        let (key, born): (Arc<str>, _) = (key.into(), self.horizon.clock().now());
+    /// other tier has to be asked. The value is known since `born`.
+    pub(crate) fn put(&self, key: &str, born: Moment, entry_at: impl Fn(usize) -> Option<Entry>) {
+        let key: Arc<str> = key.into();
         self.in_flight.revoke(&key, || {
             for store in self.stores.iter().rev() {
                 match entry_at(store.position) {

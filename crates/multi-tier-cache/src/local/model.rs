@@ -208,7 +208,8 @@ fn pattern_during_copy() {
 fn plain_put_during_loads() {
     let world = World::new();
     let loads = [spawn_load(&world, false), spawn_load(&world, false)];
-    let put = world.write_and(|local| local.put(KEY, |position| (position == 0).then(|| entry(2))));
+    let put = world
+        .write_and(|local| local.put(KEY, local.horizon().clock().now(), |position| (position == 0).then(|| entry(2))));
     let answered = future::block_on(world.get_or_load(false));
     assert_eq!(answered, Some(put));
     for load in loads {
