@@ -28,11 +28,6 @@ impl Breaker {
                 && self.shut_until.compare_exchange(until, self.window(), Ordering::AcqRel, Ordering::Acquire).is_ok())
     }
 
-    /// Whether the last operation that was tried failed.
-    pub(crate) fn is_shut(&self) -> bool {
-        self.shut_until.load(Ordering::Relaxed) != 0
-    }
-
     pub(crate) fn succeeded(&self) {
         if self.shut_until.load(Ordering::Relaxed) != 0 {
             self.shut_until.store(0, Ordering::Release);

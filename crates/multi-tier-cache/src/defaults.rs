@@ -220,6 +220,12 @@ pub const MAX_LOADS: usize = 4_096;
 /// How long a call waits for another load to end when as many run as may.
 pub const LOAD_QUEUE_WAIT: Duration = Duration::from_secs(10);
 
+/// A tier whose last operation was not answered is told of for so long, unless another is answered.
+pub const TIER_FAILURE_TOLD: Duration = Duration::from_secs(60);
+
+/// From then on a health check that is answered tells more than an operation before it that was not.
+pub const TIER_FAILURE_COUNTS: Duration = Duration::from_secs(2);
+
 /// Typed caches that metrics are told of by name; further ones are told of together.
 pub const TELEMETRY_CACHES: usize = 100;
 

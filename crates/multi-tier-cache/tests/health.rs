@@ -65,10 +65,18 @@ async fn an_outage_below_degrades_and_is_over_when_the_tier_answers() {
 }
 
 #[tokio::test]
-async fn a_report_that_finds_a_tier_well_again_says_nothing_of_its_last_failure() {
-    let (system, l2) = over_faulty(&ManualClock::new()).await;
+async fn a_report_that_finds_a_tier_well_again_says_nothing_of_its_last_failure_but_a_recent_one() {
+    let time = ManualClock::new();
+    let (system, l2) = over_faulty(&time).await;
     l2.script([Fault::Fail]);
     assert!(system.cache_manager().get("k").await.is_err());
+    // A look may be answered where reads are not.
+    let report = system.health_report().await;
+    assert_eq!(
+        (report.status, report.tiers[1].healthy, report.tiers[1].left_alone),
+        (HealthStatus::Degraded, true, true)
+    );
+    time.advance(defaults::TIER_FAILURE_COUNTS);
     let report = system.health_report().await;
     assert_eq!((report.status, report.ready), (HealthStatus::Ok, true));
     let tier = &report.tiers[1];

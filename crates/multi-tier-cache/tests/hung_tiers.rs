@@ -57,6 +57,22 @@ async fn a_hung_tier_is_tried_once_a_window_and_each_try_ends_after_its_budget()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tier_whose_removals_and_health_checks_answer_but_whose_writes_hang_costs_one_budget_a_window() {
+    let (time, l2) = (ManualClock::new(), Scripted::new("L2"));
+    let cache = over(&l2, &time).await;
+    l2.fail(Op::Set, Fault::Hang);
+    let began = Instant::now();
+    for n in 0..20 {
+        // It is in the first tier; what the second may still hold of it is owed, and made up for at once.
+        cache.set_with_strategy(&format!("k{n}"), NEW, CacheStrategy::ShortTerm).await.unwrap();
+        run_all().await;
+        assert!(cache.health().await[1].healthy);
+    }
+    assert_eq!(began.elapsed().as_secs(), defaults::TIER_BUDGET.as_secs());
+    assert!(cache.health().await[1].left_alone);
+}
+
+#[tokio::test(start_paused = true)]
 async fn callers_at_once_share_one_try_and_one_budget() {
     let (time, l2) = (ManualClock::new(), Scripted::new("L2"));
     let cache = over(&l2, &time).await;

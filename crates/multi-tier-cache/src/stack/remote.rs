@@ -36,8 +36,8 @@ pub(crate) struct Remote {
     /// Whether a task is making up for what is owed.
     settling: AtomicBool,
     errors: AtomicU64,
-    /// Whether the last operation was not answered.
-    away: AtomicBool,
+    /// When the last operation ended, in nanoseconds of the clock, if that was not answered; else 0.
+    away: AtomicU64,
     latencies: Latencies,
     clock: Clock,
 }
@@ -70,7 +70,7 @@ impl Remote {
             forget: OnceLock::new(),
             settling: AtomicBool::new(false),
             errors: AtomicU64::new(0),
-            away: AtomicBool::new(false),
+            away: AtomicU64::new(0),
             latencies: Latencies::default(),
             clock,
         })
@@ -291,18 +291,12 @@ impl Remote {
     pub(crate) async fn works(&self) -> bool {
         let check = async { Ok(self.backend.health_check().await) };
         let works = self.timed(defaults::TIER_BUDGET, check).await.unwrap_or(false);
-        if works {
-            self.answered();
+        let away = self.away.load(Ordering::Relaxed);
+        // A look may answer where operations do not: what they have told a moment ago counts for more.
+        if works && away != 0 && self.clock.now().since(Moment::from_nanos(away)) >= defaults::TIER_FAILURE_COUNTS {
+            let _ = self.away.compare_exchange(away, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
         works
-    }
-
-    /// It works, which a look or a removal that was owed has shown.
-    fn answered(&self) {
-        self.away.store(false, Ordering::Relaxed);
-        if let Some(breaker) = &self.breaker {
-            breaker.succeeded();
-        }
     }
 
     /// How many operations failed.
@@ -310,9 +304,10 @@ impl Remote {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// Whether it is left alone because it did not answer. A backend with a budget of its own tells by its last answer.
+    /// Whether its last operation, a short while ago, was not answered.
     pub(crate) fn is_left_alone(&self) -> bool {
-        self.breaker.as_ref().map_or_else(|| self.away.load(Ordering::Relaxed), Breaker::is_shut)
+        let away = self.away.load(Ordering::Relaxed);
+        away != 0 && self.clock.now().since(Moment::from_nanos(away)) < defaults::TIER_FAILURE_TOLD
     }
 
     pub(crate) fn latencies(&self) -> &Latencies {
@@ -424,8 +419,9 @@ impl Remote {
 
     /// Notes how an operation that was tried went.
     fn ended<R>(&self, operation: &'static str, began: Moment, outcome: CacheResult<R>) -> CacheResult<R> {
-        self.latencies.record(operation, self.clock.now().since(began));
-        let away = outcome.as_ref().is_err_and(CacheError::is_retryable);
+        let now = self.clock.now();
+        self.latencies.record(operation, now.since(began));
+        let away = if outcome.as_ref().is_err_and(CacheError::is_retryable) { now.as_nanos().max(1) } else { 0 };
         if self.away.load(Ordering::Relaxed) != away {
             self.away.store(away, Ordering::Relaxed);
         }
@@ -481,9 +477,6 @@ async fn settle(mut part: Settling) {
             continue;
         };
         let away = !remote.make_up(debt).await;
-        if !away {
-            remote.answered();
-        }
         drop(remote);
         if away {
             let Ok(pause) = catch_unwind(|| sleep(defaults::BREAKER_WINDOW)) else { return };

@@ -109,7 +109,7 @@ catalogue! {
     TIER_ERRORS Counter "mtc_tier_errors_total" "cache.tier.errors" "{error}" [TIER, BACKEND]
         "Operations of a tier that failed, those included that were not tried because the one before had failed.";
     TIER_BREAKER Gauge "mtc_tier_breaker_open" "cache.tier.breaker_open" "{tier}" [TIER, BACKEND]
-        "1 while an awaited tier is left alone because it did not answer its last operation, else 0.";
+        "1 for a minute after an awaited tier did not answer an operation, unless it answers another, else 0.";
     TIER_PENDING Gauge "mtc_tier_pending_removals" "cache.tier.pending_removals" "{removal}" [TIER, BACKEND]
         "Removals that failed in a tier and are still to be made up for.";
     TIER_ENTRIES Gauge "mtc_tier_entries" "cache.size" "{entry}" [TIER, BACKEND]
