@@ -182,7 +182,7 @@ async fn a_load_that_ends_without_a_value_gives_its_lease_back() {
 #[tokio::test]
 async fn a_load_longer_than_its_lease_keeps_it() {
     let server = MemcachedServer::start().unwrap();
-    let short = CoherenceConfig::default().with_lease(Duration::from_secs(1));
+    let short = CoherenceConfig::default().with_lease(Duration::from_secs(2));
     let (a, b) = (instance_with(&server, short.clone()).await, instance_with(&server, short).await);
     let loading = Loading::begin(&a, NEW).await;
     sleep(Duration::from_secs(4)).await;
